@@ -29,19 +29,22 @@ CONVENTION = "x (column), y (row); pixel k has its centre at coordinate k; pixel
 
 def put(h5: h5py.File, name: str, data: np.ndarray, **attributes: str) -> None:
     chunk = (min(CHUNK, len(data)),) + data.shape[1:]
-    d = h5.create_dataset(name, data=data, chunks=chunk, compression="gzip", compression_opts=9, shuffle=True, track_times=False)
+    packing = {"compression": "gzip", "compression_opts": 9, "shuffle": True}
+    d = h5.create_dataset(name, data=data, chunks=chunk, track_times=False, **packing)
     d.attrs.update(attributes)
 
 
 def describe(h5: h5py.File, title: str, seed: int) -> None:
-    h5.attrs.update({
-        "title": title,
-        "seed": seed,
-        "script": "containers/braggnn/dataset.py",
-        "generator": f"numpy {np.__version__}, Generator(PCG64)",
-        "licence": "CC-BY-4.0",
-        "creator": "the Farfield authors",
-    })
+    h5.attrs.update(
+        {
+            "title": title,
+            "seed": seed,
+            "script": "containers/braggnn/dataset.py",
+            "generator": f"numpy {np.__version__}, Generator(PCG64)",
+            "licence": "CC-BY-4.0",
+            "creator": "the Farfield authors",
+        }
+    )
 
 
 def write(path: str, fill) -> None:
@@ -57,11 +60,23 @@ def validation(path: str, rows: int, seed: int) -> None:
 
     def fill(h5: h5py.File) -> None:
         describe(h5, "Simulated single Bragg peaks (C3), 11 x 11 pixels, with true centres and fit-like labels", seed)
-        put(h5, "patches", peaks.patches, units="counts", layout="[peak, row (y), column (x)]",
-            processing="values under 80 counts are 0; one 8-connected component; not scaled")
+        put(
+            h5,
+            "patches",
+            peaks.patches,
+            units="counts",
+            layout="[peak, row (y), column (x)]",
+            processing="values under 80 counts are 0; one 8-connected component; not scaled",
+        )
         put(h5, "true_xy", peaks.true_xy, units="px", order=CONVENTION, meaning="where the peak was put")
-        put(h5, "peak_xy", peaks.peak_xy, units="px", order=CONVENTION,
-            meaning="truth plus the scatter of pseudo-Voigt fits, 20 % of them bad ones: a label, not truth")
+        put(
+            h5,
+            "peak_xy",
+            peaks.peak_xy,
+            units="px",
+            order=CONVENTION,
+            meaning="truth plus the scatter of pseudo-Voigt fits, 20 % of them bad ones: a label, not truth",
+        )
 
     write(path, fill)
 
@@ -87,11 +102,26 @@ def golden(path: str, model: str) -> None:
     centre = session.run(["center"], {"patch": scaled})[0] * np.float32(11)
 
     def fill(h5: h5py.File) -> None:
-        describe(h5, "Golden rows of the BraggNN model: raw patches and the centres that the reference gives", GOLDEN_SEED)
+        describe(
+            h5, "Golden rows of the BraggNN model: raw patches and the centres that the reference gives", GOLDEN_SEED
+        )
         h5.attrs["reference"] = f"onnxruntime {onnxruntime.__version__}, CPU, float32"
-        put(h5, "patches", patches, units="counts", layout="[peak, row (y), column (x)]",
-            processing="raw: the last 8 rows hold a second component, which cleaning removes")
-        put(h5, "center", centre.astype(np.float32), units="px", order=CONVENTION, meaning="after cleaning, scaling, x 11")
+        put(
+            h5,
+            "patches",
+            patches,
+            units="counts",
+            layout="[peak, row (y), column (x)]",
+            processing="raw: the last 8 rows hold a second component, which cleaning removes",
+        )
+        put(
+            h5,
+            "center",
+            centre.astype(np.float32),
+            units="px",
+            order=CONVENTION,
+            meaning="after cleaning, scaling, x 11",
+        )
 
     write(path, fill)
 

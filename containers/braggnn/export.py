@@ -1,8 +1,9 @@
-"""Writes a trained checkpoint as a lean ONNX file and proves that ONNX Runtime computes what torch does. Needs torch, onnx,
-onnxruntime, numpy.
+"""Writes a trained checkpoint as a lean ONNX file and proves that ONNX Runtime computes what torch does.
+Needs torch, onnx, onnxruntime, numpy.
 
-The graph is written by hand rather than traced: opset 13 and ir 7 are read by every ONNX Runtime since 1.8 and by TensorRT,
-a tracer of today emits neither, and there is no Shape, Gather or Slice in it to trip a compiler with static shapes.
+The graph is written by hand rather than traced: opset 13 and ir 7 are read by every ONNX Runtime since 1.8 and by
+TensorRT, a tracer of today emits neither, and there is no Shape, Gather or Slice in it to trip a compiler that wants
+static shapes.
 
 Invariants
   1. Input `patch` f4 [batch, 1, 11, 11], cleaned and min-max scaled; output `center` f4 [batch, 2], (x, y) / 11.
@@ -112,11 +113,14 @@ def main() -> None:
     net.load_state_dict(saved["state"])
     net.eval()
     options = saved["options"]
-    model = build(net, {
-        "architecture": "BraggNN fc 16-8-4-2, patch 11 (doi 10.1107/S2052252521011258), rebuilt and trained anew",
-        "training": f"seed {options['seed']}, {saved['step']} steps of {options['batch']}, simulated data only",
-        "licence": "Apache-2.0",
-    })
+    model = build(
+        net,
+        {
+            "architecture": "BraggNN fc 16-8-4-2, patch 11 (doi 10.1107/S2052252521011258), rebuilt and trained anew",
+            "training": f"seed {options['seed']}, {saved['step']} steps of {options['batch']}, simulated data only",
+            "licence": "Apache-2.0",
+        },
+    )
     data = model.SerializeToString(deterministic=True)
     apart = apart_px(data, net)
     if not apart < GATE_PX:
@@ -124,10 +128,18 @@ def main() -> None:
     with open(f"{a.out}.tmp", "wb") as f:
         f.write(data)
     os.replace(f"{a.out}.tmp", a.out)
-    print(json.dumps({
-        "file": a.out, "bytes": len(data), "sha256": hashlib.sha256(data).hexdigest(), "nodes": len(model.graph.node),
-        "apart_px": apart, "step": saved["step"],
-    }))
+    print(
+        json.dumps(
+            {
+                "file": a.out,
+                "bytes": len(data),
+                "sha256": hashlib.sha256(data).hexdigest(),
+                "nodes": len(model.graph.node),
+                "apart_px": apart,
+                "step": saved["step"],
+            }
+        )
+    )
 
 
 if __name__ == "__main__":

@@ -4,8 +4,8 @@
 
 Invariants
   1. Digests are measured from the files beside it; run it last, after export.py and dataset.py golden.
-  2. `pre` and `post` are lists of steps in the order in which a runner applies them; whatever is peculiar to peaks is said
-     here, so that a runner needs to know the steps and not the model.
+  2. `pre` and `post` are lists of steps in the order in which a runner applies them; whatever is peculiar to peaks is
+     said here, so that a runner needs to know the steps and not the model.
 """
 
 from __future__ import annotations

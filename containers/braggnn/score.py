@@ -1,16 +1,19 @@
-"""Scores a model against truth, by groups of lit pixels, beside the centre of mass and the brightest pixel. Needs numpy,
-h5py, onnxruntime.
+"""Scores a model against truth, by groups of lit pixels, beside the centre of mass and the brightest pixel.
+Needs numpy, h5py, onnxruntime.
 
   python score.py --model ../../models/braggnn/model.onnx --validation ../../models/braggnn/validation.h5 \
                   [--real ruby-ff1-patches.h5] [--json]
 
 Sets
   c3_true, c3_noisy   the simulated validation set, against the true centres and against its fit-like labels
-  real_determined     real peaks with at least 12 lit pixels: more pixels than the fit that made the label has parameters.
-                      Labels of smaller peaks are not truth: the fit is free there and often leaves the lit side of the peak
-  real_weakened       bright real peaks (>= 30 lit pixels, maximum >= 12 thresholds) scaled down to a maximum of 1.3 to 8
-                      thresholds, six draws each with photon and read noise, thresholded again; truth is the fit of the
-                      bright peak
+  broad               10,000 domain-randomised peaks of the kinds trained on, other rows: widths, tails, thresholds,
+                      noise, gains, pedestals far from C3's
+  real_determined     real peaks with at least 12 lit pixels: more pixels than the fit that made the label has
+                      parameters. Labels of smaller peaks are not truth: the fit is free there and often leaves the
+                      lit side of the peak
+  real_weakened       bright real peaks (>= 30 lit pixels, maximum >= 12 thresholds) scaled down to a maximum of 1.3
+                      to 8 thresholds, six draws each with photon and read noise, thresholded again; truth is the fit
+                      of the bright peak
 
 Invariants
   1. A model sees what a user's patch would be turned into: component of the brightest pixel, min-max scaled, float32.
@@ -31,6 +34,7 @@ import simulate
 GROUPS = ((3, 5), (6, 11), (12, 24), (25, 121))
 DRAWS = 6
 WEAKENING_SEED = 7
+BROAD_SEED = 10_000
 
 
 def centre_of_mass(patches: np.ndarray) -> np.ndarray:
@@ -87,10 +91,16 @@ def summary(error: np.ndarray) -> dict[str, float]:
     return {"n": len(error), **{k: round(float(v), 4) for k, v in figures.items()}}
 
 
+def group_name(low: int, high: int) -> str:
+    return f"{low}-{high}" if high < 121 else f"{low}+"
+
+
 def sets_of(validation: str, real: str | None) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     with h5py.File(validation) as h5:
         patches = h5["patches"][:]
         sets = {"c3_true": (patches, h5["true_xy"][:]), "c3_noisy": (patches, h5["peak_xy"][:])}
+    other = simulate.broad(10_000, np.random.default_rng(BROAD_SEED))
+    sets["broad"] = other.patches, other.true_xy
     if real is not None:
         with h5py.File(real) as h5:
             patches, xy = h5["patches"][:], h5["peak_xy"][:]
@@ -110,7 +120,7 @@ def score(predict, patches: np.ndarray, truth: np.ndarray) -> dict[str, dict[str
         table = {"all": summary(error)}
         table["all"] |= {"biasX": round(float(apart[:, 0].mean()), 4), "biasY": round(float(apart[:, 1].mean()), 4)}
         for low, high in GROUPS:
-            table[f"{low}-{high}" if high < 121 else f"{low}+"] = summary(error[(lit >= low) & (lit <= high)])
+            table[group_name(low, high)] = summary(error[(lit >= low) & (lit <= high)])
         out[name] = table
     return out
 

@@ -16,9 +16,9 @@ Formulas
               G = exp(-((u/su)^2 + (v/sv)^2) / 2); L is the product 1/((1 + (u/hu)^2)(1 + (v/hv)^2)) or, in half of the
               broad patches, the elliptical 1/(1 + (u/hu)^2 + (v/hv)^2); h = sqrt(2 ln 2) s is the half width of G.
   counting    g Poisson(I/g) + Normal(0, r): g counts a photon, r the read noise in counts.
-  label noise per axis Normal(0, s), s = hypot(0.06, 0.295 * 150 / A) px: the uncertainty of a centroid falls as one over
-              peak height over noise (Bobroff, Rev. Sci. Instrum. 57, 1152, 1986); with probability 0.2 the fit was a
-              bad one and s is at least 0.516 px.
+  label noise per axis Normal(0, s), s = hypot(0.06, 0.295 * 150 / A) px: the uncertainty of a centroid falls as one
+              over the peak's signal to noise (Bobroff, Rev. Sci. Instrum. 57, 1152, 1986); with probability 0.2 the fit
+              was a bad one and s is at least 0.516 px.
   The numbers of C3 were searched so that a published network for this task and its published label file show their
   published error and label statistics on it (Ravi et al., Scientific Data 2022, doi 10.1038/s41597-022-01712-9; Liu et
   al., IUCrJ 9, 2022, doi 10.1107/S2052252521011258). It is a stand-in, not evidence about those data.
@@ -48,14 +48,15 @@ THRESHOLD = 80.0
 
 @dataclass(frozen=True)
 class Peaks:
-    """Rows of a simulated set. `peak_xy` is None where no label was simulated."""
+    """Rows of a simulated set. `peak_xy` and `hidden` are there for c3 alone."""
 
     patches: np.ndarray  # f4 [n, 11, 11], counts
     true_xy: np.ndarray  # f4 [n, 2]
-    peak_xy: np.ndarray | None  # f4 [n, 2]
+    peak_xy: np.ndarray | None = None  # f4 [n, 2]
+    hidden: np.ndarray | None = None  # f8 [n, 5]: height, sigma x, sigma y, eta, background
 
 
-# ---- pieces that both generators and the scorer share ----------------------------------------------------------------
+# ---- pieces that both generators and the scorer share --------------------------------------------------------------
 
 
 def keep_component(patches: np.ndarray, row: np.ndarray, col: np.ndarray) -> np.ndarray:
@@ -121,35 +122,34 @@ def _fill(n: int, rng: np.random.Generator, block) -> Peaks:
         part = block(rng)
         parts.append(part)
         have += len(part.patches)
-    labels = [p.peak_xy for p in parts]
-    return Peaks(
-        np.concatenate([p.patches for p in parts])[:n],
-        np.concatenate([p.true_xy for p in parts])[:n],
-        None if any(x is None for x in labels) else np.concatenate(labels)[:n],
-    )
+    columns = zip(*((p.patches, p.true_xy, p.peak_xy, p.hidden) for p in parts))
+    return Peaks(*(None if c[0] is None else np.concatenate(c)[:n] for c in columns))
 
 
-# ---- C3 --------------------------------------------------------------------------------------------------------------
+# ---- C3 ------------------------------------------------------------------------------------------------------------
+
+
+def c3_shape(size: int, centre: np.ndarray, sigma: np.ndarray, eta: np.ndarray) -> np.ndarray:
+    """C3's profile of height 1, [n, size, size]. Separable: [n, size] exponentials instead of [n, size, size]."""
+    t = (np.arange(size)[None, None] - centre[:, :, None]) / sigma[:, :, None]
+    gauss = np.exp(-0.5 * t * t)
+    lorentz = 1 / (1 + (t / HALF_WIDTH) ** 2)
+    product = lambda f: f[:, 1][:, :, None] * f[:, 0][:, None, :]
+    return eta[:, None, None] * product(lorentz) + (1 - eta)[:, None, None] * product(gauss)
 
 
 def _c3_window(n: int, size: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Detector counts [n, size, size], the centres (x, y) in the window, and the peak heights."""
+    """Detector counts [n, size, size], the centres (x, y) in the window, and what else the peaks were made of."""
     height = np.exp(rng.uniform(*np.log(HEIGHT), n))
     centre = size // 2 + rng.uniform(-0.5, 0.5, (n, 2))
     sigma = rng.uniform(*SIGMA, (n, 2))
     eta = rng.uniform(0, ETA_MAX, n)
     background = rng.uniform(0, BACKGROUND_MAX, n)
-    # Separable along x and y: two [n, size] profiles instead of one [n, size, size] of exponentials.
-    t = (np.arange(size)[None, None] - centre[:, :, None]) / sigma[:, :, None]
-    gauss = np.exp(-0.5 * t * t)
-    lorentz = 1 / (1 + (t / HALF_WIDTH) ** 2)
-    part = lambda f: f[:, 1][:, :, None] * f[:, 0][:, None, :]
-    shape = eta[:, None, None] * part(lorentz) + (1 - eta)[:, None, None] * part(gauss)
-    ideal = height[:, None, None] * shape + background[:, None, None]
+    ideal = height[:, None, None] * c3_shape(size, centre, sigma, eta) + background[:, None, None]
     counts = GAIN * rng.poisson(ideal / GAIN) + rng.normal(0, READ_NOISE, ideal.shape)
     counts = np.minimum(counts, SATURATION)
     counts[counts < THRESHOLD] = 0
-    return np.rint(counts).astype(np.float32), centre, height
+    return np.rint(counts).astype(np.float32), centre, np.column_stack([height, sigma, eta, background])
 
 
 def _label(centre: np.ndarray, height: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -159,17 +159,17 @@ def _label(centre: np.ndarray, height: np.ndarray, rng: np.random.Generator) -> 
 
 
 def _c3_block(rng: np.random.Generator) -> Peaks:
-    window, centre, height = _c3_window(BLOCK, 19, rng)
-    label = _label(centre, height, rng)
+    window, centre, hidden = _c3_window(BLOCK, 19, rng)
+    label = _label(centre, hidden[:, 0], rng)
     row, col, value = _central_maximum(window)
     near = np.hypot(label[:, 0] - col, label[:, 1] - row) < 1
     ok = (value > 0) & near
-    window, centre, label, row, col = window[ok], centre[ok], label[ok], row[ok], col[ok]
+    window, centre, label, hidden, row, col = (a[ok] for a in (window, centre, label, hidden, row, col))
     corner = np.floor(label).astype(int) - HALF  # (x, y) of the patch's first pixel
     patch = keep_component(crop(window, corner[:, 1], corner[:, 0]), row - corner[:, 1], col - corner[:, 0])
     ok = (patch > 0).sum((1, 2)) >= 4
     offset = lambda xy: (xy - corner)[ok].astype(np.float32)
-    return Peaks(patch[ok], offset(centre), offset(label))
+    return Peaks(patch[ok], offset(centre), offset(label), hidden[ok])
 
 
 def c3(n: int, rng: np.random.Generator) -> Peaks:
@@ -177,7 +177,7 @@ def c3(n: int, rng: np.random.Generator) -> Peaks:
     return _fill(n, rng, _c3_block)
 
 
-# ---- crops as the network meets them -----------------------------------------------------------------------------------
+# ---- crops as the network meets them -------------------------------------------------------------------------------
 
 
 def _centred(window: np.ndarray, centre: np.ndarray, rng: np.random.Generator, least: int, far: float) -> Peaks:
@@ -190,7 +190,7 @@ def _centred(window: np.ndarray, centre: np.ndarray, rng: np.random.Generator, l
     patch = keep_component(crop(window, top, left), row - top, col - left)
     ok = (patch > 0).sum((1, 2)) >= least
     true = centre - np.stack([left, top], 1)
-    return Peaks(patch[ok], true[ok].astype(np.float32), None)
+    return Peaks(patch[ok], true[ok].astype(np.float32))
 
 
 def _c3_centred_block(rng: np.random.Generator) -> Peaks:
@@ -203,7 +203,7 @@ def c3_centred(n: int, rng: np.random.Generator) -> Peaks:
     return _fill(n, rng, _c3_centred_block)
 
 
-# ---- domain randomisation ------------------------------------------------------------------------------------------------
+# ---- domain randomisation ------------------------------------------------------------------------------------------
 
 
 def _log_uniform(rng: np.random.Generator, low, high, n: int) -> np.ndarray:
@@ -274,7 +274,7 @@ def _broad_window(n: int, size: int, rng: np.random.Generator) -> tuple[np.ndarr
 
 
 def _add_neighbours(ideal: np.ndarray, height: np.ndarray, centre: np.ndarray, rng: np.random.Generator) -> None:
-    """In 4 % of the rows a weaker peak 3 to 7 px away: what stays connected to the main peak must not pull its centre."""
+    """In 4 % of the rows a weaker peak 3 to 7 px away: where it stays connected, it must not pull the centre."""
     rows = np.flatnonzero(rng.random(len(ideal)) < 0.04)
     angle, distance = rng.uniform(0, 2 * np.pi, len(rows)), rng.uniform(3, 7, len(rows))
     place = centre[rows] + distance[:, None] * np.stack([np.cos(angle), np.sin(angle)], 1)
@@ -299,7 +299,7 @@ def broad(n: int, rng: np.random.Generator) -> Peaks:
     return _fill(n, rng, _broad_block)
 
 
-# ---- training rows -----------------------------------------------------------------------------------------------------
+# ---- training rows -------------------------------------------------------------------------------------------------
 
 
 def symmetries(patches: np.ndarray, xy: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:

@@ -145,10 +145,17 @@ def train(net: BraggNN, a: argparse.Namespace, rows) -> None:
             progress = seconds / (60 * a.minutes) if a.minutes else step / a.steps
             if step % 200 == 0 or progress >= 1:
                 figures = measure(net, sets) if step % 400 == 0 or progress >= 1 else {}
-                write({
-                    "event": "step", "step": step, "seconds": round(seconds, 1), "progress": round(progress, 4),
-                    "rate": optimizer.param_groups[0]["lr"], "loss_px": round(float(np.mean(recent)), 5), **figures,
-                })
+                write(
+                    {
+                        "event": "step",
+                        "step": step,
+                        "seconds": round(seconds, 1),
+                        "progress": round(progress, 4),
+                        "rate": optimizer.param_groups[0]["lr"],
+                        "loss_px": round(float(np.mean(recent)), 5),
+                        **figures,
+                    }
+                )
                 recent.clear()
                 torch.save({"state": net.state_dict(), "step": step, "options": vars(a)}, a.out)
         write({"event": "end", "step": step, "seconds": round(time.monotonic() - start, 1)})
