@@ -1,0 +1,86 @@
+/** A call as `run` and `submit` take it: options, manifest, arguments, terms. */
+import { readFile } from 'node:fs/promises';
+import { resolve } from 'node:path';
+import type { Command } from 'commander';
+import { type CliContext, usage } from '#base/cli.ts';
+import { FarfieldError } from '#kernel/errors.ts';
+import { DEFAULT_MAX_FAILURES, DEFAULT_TICKET_LIFE_S, EXTRA_STARTS } from '#kernel/limits.ts';
+import { readManifest } from '#kernel/tokens/manifest.ts';
+import type { SubmittedTicket } from '../ts/client.ts';
+import { readArg } from './args.ts';
+import { type ClientSetting, parseDuration, resolveEndpoint } from './common.ts';
+import type { ProgressLine } from './progress.ts';
+
+export interface CallOptions {
+  readonly endpoint: string;
+  readonly arg?: readonly string[];
+  readonly timeout: string;
+  readonly life?: string;
+  readonly cpus: string;
+  readonly memory: string;
+  readonly maxFailures: string;
+  readonly maxStarts?: string;
+  readonly seed?: string;
+  readonly maxBytes: string;
+}
+
+export function callOptions(command: Command): Command {
+  return command
+    .argument('<manifest>', 'the signed manifest of a function or model (from its publisher)')
+    .requiredOption('--endpoint <name>', 'where to run: a pinned name, or an endpoint id')
+    .option('--arg <name=value...>', 'NAME=FILE[:/DATASET], NAME=endpoint:/PATH[:/DATASET], or NAME=json:TEXT')
+    .option('--timeout <duration>', 'longest run of one attempt', '10m')
+    .option('--life <duration>', 'until when it may start', `${DEFAULT_TICKET_LIFE_S / 3600}h`)
+    .option('--cpus <n>', 'cores', '2')
+    .option('--memory <MiB>', 'memory', '1024')
+    .option('--max-failures <n>', 'charged failures before it ends', String(DEFAULT_MAX_FAILURES))
+    .option('--max-starts <n>', 'starts of any kind before it ends; 1 means at most once')
+    .option('--seed <n>', 'seed for functions that draw random numbers')
+    .option('--max-bytes <n>', 'largest result', String(16 * 1024 ** 3));
+}
+
+export function wholeNumber(text: string, what: string): number {
+  const value = Number(text);
+  if (!Number.isSafeInteger(value) || value < 0) throw usage(`${what} is a whole number, not "${text}"`);
+  return value;
+}
+
+/** Reads the manifest and the arguments (uploading large ones), and submits. */
+export async function submitCall(context: CliContext, setting: ClientSetting, manifestPath: string, options: CallOptions, line: ProgressLine): Promise<SubmittedTicket> {
+  const { client, home } = setting;
+  const text = await readFile(resolve(context.cwd, manifestPath), 'utf8').catch((cause: unknown) => {
+    throw new FarfieldError('E_INPUT', `cannot read the manifest ${manifestPath}. Is the path right?`, { cause });
+  });
+  const { claims, digest } = readManifest(text);
+  const endpoint = await resolveEndpoint(context, home, options.endpoint);
+  await client.connect();
+  const args = [];
+  for (const arg of options.arg ?? []) args.push(await readArg(context, client, arg, line));
+  const maxFailures = wholeNumber(options.maxFailures, '--max-failures');
+  return client.submit({
+    manifest: text,
+    items: [{ args, ...(options.seed === undefined ? {} : { seed: wholeNumber(options.seed, '--seed') }) }],
+    ...(options.life === undefined ? {} : { lifeS: parseDuration(options.life) }),
+    terms: {
+      endpoint,
+      subject: client.subject,
+      delegation: client.delegation,
+      fn: { name: claims.name, version: claims.version, manifest: digest },
+      models: claims.models,
+      resources: {
+        nodes: 1,
+        cpusPerNode: wholeNumber(options.cpus, '--cpus'),
+        gpusPerNode: 0,
+        memMiBPerNode: wholeNumber(options.memory, '--memory'),
+        wallS: parseDuration(options.timeout),
+      },
+      run: {
+        maxFailures,
+        maxStarts: options.maxStarts === undefined ? maxFailures + EXTRA_STARTS : wholeNumber(options.maxStarts, '--max-starts'),
+        timeoutS: parseDuration(options.timeout),
+        uncertainty: { method: 'l2', samples: 0, level: 0.95 },
+      },
+      output: { maxBytes: wholeNumber(options.maxBytes, '--max-bytes'), to: 'return' },
+    },
+  });
+}

@@ -1,0 +1,30 @@
+/** `farfield logs`: what a call prints, live. Logs come last on every link and may be dropped; gaps are said. */
+import { type CliContext, type RegisterVerb, writeLine } from '#base/cli.ts';
+import { plain } from '#base/log.ts';
+import type { LogEvent } from '#protos/http.ts';
+import { openClient, parseTarget } from './common.ts';
+
+export const register: RegisterVerb = (program, context) => {
+  program
+    .command('logs')
+    .description('what a call prints, until it ends or Ctrl-C')
+    .argument('<id>', 'TICKET or TICKET.ITEM')
+    .action(async (id: string) => {
+      const target = parseTarget(id);
+      const { client } = await openClient(context);
+      await using _client = client;
+      client.onEvent((event) => {
+        if (event.type !== 'log') return;
+        const log = event.data as LogEvent;
+        if (log.id === target.ticket && (target.item === undefined || log.item === target.item)) print(context, log);
+      });
+      const ticket = await client.attach(target.ticket);
+      const ended = target.item === undefined ? ticket.done : ticket.item(target.item);
+      await Promise.race([ended, new Promise((resolve) => context.signal.addEventListener('abort', resolve, { once: true }))]);
+    });
+};
+
+function print(context: CliContext, log: LogEvent): void {
+  if (log.dropped > 0) writeLine(context.stderr, `(${log.dropped} bytes were dropped here)`);
+  context.stdout.write(plain(Buffer.from(log.data, 'base64').toString()));
+}

@@ -1,0 +1,46 @@
+/** Fetching, checking and showing what came back. */
+import { writeFile } from 'node:fs/promises';
+import { resolve } from 'node:path';
+import { type CliContext, writeJson, writeLine } from '#base/cli.ts';
+import { plain } from '#base/log.ts';
+import { fromUtf8 } from '#kernel/bytes.ts';
+import { invocationId } from '#kernel/ids.ts';
+import type { Client } from '../ts/client.ts';
+import { type Outcome, outcomeError } from '../ts/outcome.ts';
+
+/** A result small enough to print is printed; a larger one wants `--out`. */
+const PRINTED_BYTES = 4096;
+
+/** Writes the result to `out` (or prints a small one) and shows the receipt. Throws what the outcome stands for. */
+export async function deliver(context: CliContext, client: Client, outcome: Outcome, out: string | undefined, json: boolean): Promise<void> {
+  const failure = outcomeError(outcome);
+  if (failure !== undefined) throw failure;
+  const saved = out === undefined ? undefined : resolve(context.cwd, out);
+  if (saved !== undefined) {
+    if (outcome.result !== undefined) await writeFile(saved, outcome.result);
+    else if (outcome.resultDigest !== undefined) await client.downloadTo({ digest: outcome.resultDigest }, saved);
+  }
+  if (json) {
+    writeJson(context.stdout, outcomeJson(outcome, saved));
+    return;
+  }
+  if (saved === undefined && outcome.result !== undefined && outcome.result.byteLength <= PRINTED_BYTES && outcome.detail.res?.type === 'json') {
+    writeLine(context.stdout, plain(fromUtf8(outcome.result)));
+  } else if (saved === undefined) {
+    writeLine(context.stderr, `the result (${outcome.detail.res?.type ?? 'none'}) is kept; fetch it with \`farfield result ${invocationId(outcome.id, outcome.i)} --out FILE\``);
+  } else writeLine(context.stdout, saved);
+  writeLine(context.stderr, `receipt verified: signed by endpoint ${outcome.endpoint}, attempt ${outcome.attempt}`);
+}
+
+export function outcomeJson(outcome: Outcome, saved?: string): Record<string, unknown> {
+  return {
+    id: invocationId(outcome.id, outcome.i),
+    status: outcome.status,
+    attempt: outcome.attempt,
+    result: { ...outcome.detail.res, digest: outcome.resultDigest, ...(saved === undefined ? {} : { file: saved }) },
+    ...(outcome.detail.err === undefined ? {} : { error: outcome.detail.err }),
+    meas: outcome.meas,
+    rep: outcome.detail.rep,
+    receipt: { verified: true, endpoint: outcome.endpoint, token: outcome.receipts },
+  };
+}

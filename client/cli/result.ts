@@ -1,0 +1,29 @@
+/** `farfield result`: attach to a call, wait for it if need be, fetch and verify. */
+import type { Command } from 'commander';
+import { type RegisterVerb, writeJson } from '#base/cli.ts';
+import { openClient, parseTarget } from './common.ts';
+import { deliver, outcomeJson } from './outcomes.ts';
+import { createProgress } from './progress.ts';
+import { follow } from './run.ts';
+
+export const register: RegisterVerb = (program, context) => {
+  program
+    .command('result')
+    .description('fetch and verify a result; waits while it runs')
+    .argument('<id>', 'TICKET or TICKET.ITEM')
+    .option('--out <file>', 'write the result here')
+    .option('--all', 'every item, as JSON lines')
+    .action(async (id: string, options: { out?: string; all?: boolean }, command: Command) => {
+      const json = command.optsWithGlobals().json === true;
+      const target = parseTarget(id);
+      const line = createProgress(context, !json);
+      const { client } = await openClient(context);
+      await using _client = client;
+      const ticket = await client.attach(target.ticket);
+      if (options.all === true) {
+        for (let i = 0; i < ticket.n; i++) writeJson(context.stdout, outcomeJson(await follow(context, ticket, i, line)));
+        return;
+      }
+      await deliver(context, client, await follow(context, ticket, target.item ?? 0, line), options.out, json);
+    });
+};

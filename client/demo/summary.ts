@@ -1,0 +1,89 @@
+/** The runner's report on a job, as the demo reads it, and its rendering for a terminal. */
+
+export interface ErrorHistogram {
+  readonly lowest: number;
+  readonly perDecade: number;
+  readonly counts: readonly number[];
+}
+
+/** `rep.summary` of a model job with truth: distances in `units`. */
+export interface L2Report {
+  readonly n: number;
+  readonly units: string;
+  readonly mean: number;
+  readonly std: number;
+  readonly p50: number;
+  readonly p75: number;
+  readonly p95: number;
+  readonly p995: number;
+  readonly bias: Readonly<Record<string, number>>;
+  readonly histogram: ErrorHistogram;
+  readonly groups?: { readonly by: string; readonly bins: readonly { from: number; to?: number; n: number; mean: number; p95: number }[] };
+  readonly baselines?: Readonly<Record<string, { readonly mean: number; readonly p95: number }>>;
+}
+
+const px = (value: number): string => value.toFixed(4);
+
+/** The table that the demo ends with. */
+export function renderTable(report: L2Report): string {
+  const rows: [string, string][] = [
+    ['peaks compared', String(report.n)],
+    [`mean (${report.units})`, px(report.mean)],
+    ['std', px(report.std)],
+    ['P50', px(report.p50)],
+    ['P75', px(report.p75)],
+    ['P95', px(report.p95)],
+    ['P99.5', px(report.p995)],
+    ...Object.entries(report.bias).map(([axis, value]): [string, string] => [`bias ${axis}`, px(value)]),
+    ...Object.entries(report.baselines ?? {}).map(([name, { mean, p95 }]): [string, string] => [
+      `${words(name)}: mean / P95`,
+      `${px(mean)} / ${px(p95)}`,
+    ]),
+  ];
+  const groups = (report.groups?.bins ?? []).map(({ from, to, n, mean, p95 }): [string, string] => [
+    `  ${from}${to === undefined ? '+' : `-${to - 1}`} ${words(report.groups?.by ?? '')}`,
+    `${px(mean)} / ${px(p95)}  (${n})`,
+  ]);
+  if (groups.length > 0) rows.push(['mean / P95 (rows) by group', ''], ...groups);
+  const width = Math.max(...rows.map(([name]) => name.length));
+  return rows.map(([name, value]) => `  ${name.padEnd(width)}  ${value}`).join('\n');
+}
+
+function words(name: string): string {
+  return name.replaceAll('_', ' ').replace(/[A-Z]/g, (letter) => ` ${letter.toLowerCase()}`);
+}
+
+export interface HistogramBar {
+  readonly from: number;
+  readonly to: number;
+  readonly count: number;
+}
+
+/** The bins that hold anything, with their edges; the open ends take the nearest closed width. */
+export function bars(histogram: ErrorHistogram): readonly HistogramBar[] {
+  const edge = (bin: number): number => histogram.lowest * 10 ** ((bin - 1) / histogram.perDecade);
+  const all = histogram.counts.map((count, bin) => ({ from: bin === 0 ? 0 : edge(bin), to: edge(bin + 1), count }));
+  const first = all.findIndex(({ count }) => count > 0);
+  const last = all.findLastIndex(({ count }) => count > 0);
+  return first < 0 ? [] : all.slice(first, last + 1);
+}
+
+export function renderHistogram(histogram: ErrorHistogram, units: string, width = 48): string {
+  const shown = bars(histogram);
+  const most = Math.max(1, ...shown.map(({ count }) => count));
+  return shown
+    .map(({ from, to, count }) => {
+      const length = Math.round((width * count) / most);
+      const mark = length === 0 && count > 0 ? '.' : '#'.repeat(length);
+      return `  ${from.toFixed(3)}-${to.toFixed(3)} ${units} |${mark.padEnd(width)}| ${count}`;
+    })
+    .join('\n');
+}
+
+/** Time split of the whole job. `transfer` is what is left of the wall time: uploads, links, commits, downloads. */
+export function renderPhases(phasesMs: Readonly<Record<string, number>>): string {
+  const total = Object.values(phasesMs).reduce((sum, ms) => sum + ms, 0);
+  return Object.entries(phasesMs)
+    .map(([name, ms]) => `  ${name.padEnd(12)} ${ms.toFixed(1).padStart(9)} ms  ${((100 * ms) / total).toFixed(0).padStart(3)} %`)
+    .join('\n');
+}
