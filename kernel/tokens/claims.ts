@@ -29,7 +29,7 @@ const Jwk = T.Object(
 /** Who a principal is: by an issuer's credential, or by a pin of the site (`iss: "pin"`). */
 export const Subject = T.Object({ iss: Text, id: Text }, closed);
 
-export const ArgType = T.Union(['json', 'npy', 'arrow', 'hdf5'].map((t) => T.Literal(t as 'json' | 'npy' | 'arrow' | 'hdf5')));
+export const ArgType = T.Enum(['json', 'npy', 'arrow', 'hdf5']);
 
 /** One argument, by digest. `path` and `sel` are signed; the digest may be left out only `at: endpoint`, where it is measured. */
 export const Arg = T.Union([
@@ -199,7 +199,7 @@ export const ManifestClaims = T.Object(
     v: T.Literal(1),
     name: Name,
     version: Name,
-    kind: T.Union(['model', 'python', 'shell', 'mpi'].map((k) => T.Literal(k as 'model' | 'python' | 'shell' | 'mpi'))),
+    kind: T.Enum(['model', 'python', 'shell', 'mpi']),
     /** Adapter of the runner, and what it needs to know (closed by the adapter, not here). */
     adapter: Name,
     entry: T.Optional(T.Record(T.String({ maxLength: 64 }), T.Unknown())),
@@ -286,11 +286,7 @@ export const RequestClaims = T.Object(
   closed,
 );
 
-export const ReceiptStatus = T.Union(
-  ['succeeded', 'failed', 'refused', 'expired', 'cancelled'].map((s) =>
-    T.Literal(s as 'succeeded' | 'failed' | 'refused' | 'expired' | 'cancelled'),
-  ),
-);
+export const ReceiptStatus = T.Enum(['succeeded', 'failed', 'refused', 'expired', 'cancelled']);
 
 /** What agent and pilot measured themselves. Times are seconds since 1970 with fractions; `ms` spans in milliseconds. */
 export const Measured = T.Object(
