@@ -1,0 +1,46 @@
+/** What can be said of a cleaned sample without a model: features that group rows, and cheap baseline answers. */
+import type { Model } from '#protos/model.ts';
+import type { SampleShape } from './pre.ts';
+
+export type Feature = (x: Float32Array, start: number) => number;
+/** Writes one answer to out[at, at + columns). */
+export type Baseline = (x: Float32Array, start: number, out: Float32Array, at: number) => void;
+
+export function compileFeature(model: Model, shape: SampleShape): Feature | undefined {
+  if (model.groups === undefined) return undefined;
+  // The pixels that cleaning left: those above its threshold.
+  const above = model.pre.findLast((step) => step.op === 'keep_component')?.above ?? 0;
+  return (x, start) => {
+    let lit = 0;
+    for (let i = start; i < start + shape.size; i++) if ((x[i] as number) > above) lit++;
+    return lit;
+  };
+}
+
+export function compileBaselines(model: Model, shape: SampleShape): readonly Baseline[] {
+  return (model.baselines ?? []).map((name) => {
+    switch (name) {
+      case 'centre_of_mass':
+        return centreOfMass(shape);
+    }
+  });
+}
+
+/** (x = column, y = row), index convention: pixel k has its centre at coordinate k. NaN where nothing is lit. */
+function centreOfMass({ height, width }: SampleShape): Baseline {
+  return (x, start, out, at) => {
+    let mass = 0;
+    let mx = 0;
+    let my = 0;
+    for (let row = 0; row < height; row++) {
+      for (let column = 0; column < width; column++) {
+        const v = x[start + row * width + column] as number;
+        mass += v;
+        mx += v * column;
+        my += v * row;
+      }
+    }
+    out[at] = mx / mass;
+    out[at + 1] = my / mass;
+  };
+}

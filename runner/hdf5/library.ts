@@ -1,0 +1,234 @@
+/**
+ * The HDF5 library (h5wasm, WebAssembly) behind a guard.
+ *
+ * h5wasm's Node build reads and writes host files directly (Emscripten NODERAWFS): neither input nor output is held in
+ * memory, but any file that an HDF5 file names (external link, external storage, virtual data set, plug-in) would be opened
+ * with the runner's rights. Every open passes the one JavaScript function that is replaced here.
+ *
+ * Invariants
+ *  H1 A path is opened only while it is allowed by a FileLease; any other is refused and remembered (`refusedPath`).
+ *  H2 Filter plug-ins load from the folder of h5wasm-plugins alone, never from /usr/local or a path in the environment.
+ *  H3 What the library prints never reaches the process's stdout: it is kept as `diagnostics` for the error message.
+ *  H4 After a WebAssembly trap the instance is never used again; the next acquire makes a new one.
+ */
+import { existsSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { FarfieldError } from '#kernel/errors.ts';
+
+export interface H5Metadata {
+  readonly type: number;
+  readonly size: number;
+  readonly signed: boolean;
+  readonly vlen: boolean;
+  readonly shape: readonly number[] | null;
+  readonly chunks: readonly number[] | null;
+  readonly virtual_sources?: readonly { readonly file_name: string; readonly dset_name: string }[];
+}
+
+export interface H5WriteMetadata {
+  readonly type: number;
+  readonly size: number;
+  readonly signed: boolean;
+  readonly vlen: boolean;
+  readonly littleEndian: boolean;
+  readonly shape: readonly bigint[];
+  readonly maxshape: readonly bigint[] | null;
+  readonly chunks: readonly bigint[] | null;
+  readonly cset?: number;
+}
+
+interface H5Stream {
+  readonly fd: number;
+}
+
+interface H5FileSystem {
+  open(path: string, flags: unknown, mode?: unknown): H5Stream;
+  write(stream: H5Stream, buffer: Uint8Array, offset: number, length: number, position?: number): number;
+  readonly ErrnoError: new (errno: number) => Error;
+}
+
+/** The functions of h5wasm's C module that are used here. Calls return H5 status codes: below zero is a failure. */
+export interface H5Module {
+  readonly FS: H5FileSystem;
+  /** Replaced when the memory grows: read it anew after every call. */
+  readonly HEAPU8: Uint8Array;
+  readonly H5F_ACC_RDONLY: number;
+  readonly H5F_ACC_TRUNC: number;
+  readonly H5G_GROUP: number;
+  readonly H5G_DATASET: number;
+  readonly H5G_LINK: number;
+  readonly H5G_UDLINK: number;
+  _malloc(bytes: number): number;
+  _free(pointer: number): void;
+  open(path: string, mode: number, trackOrder: boolean, libverLow: number, libverHigh: number): bigint;
+  close_file(file: bigint): number;
+  flush(file: bigint): number;
+  get_type(file: bigint, path: string): number;
+  get_names(file: bigint, path: string, recursive: boolean): string[];
+  get_external_link(file: bigint, path: string): { readonly filename?: string; readonly obj_path?: string };
+  get_dataset_metadata(file: bigint, path: string): H5Metadata;
+  get_dataset_filters(file: bigint, path: string): readonly { readonly id: number; readonly name: string }[];
+  get_dataset_data(
+    file: bigint,
+    path: string,
+    count: readonly bigint[],
+    offset: readonly bigint[],
+    strides: readonly bigint[],
+    pointer: bigint,
+  ): number;
+  set_dataset_data(
+    file: bigint,
+    path: string,
+    count: readonly bigint[],
+    offset: readonly bigint[],
+    strides: readonly bigint[],
+    pointer: bigint,
+  ): number;
+  create_dataset(file: bigint, path: string, pointer: bigint, metadata: H5WriteMetadata): number;
+  resize_dataset(file: bigint, path: string, shape: readonly bigint[]): number;
+  create_attribute(file: bigint, path: string, name: string, pointer: bigint, metadata: H5WriteMetadata): number;
+  create_vlen_str_attribute(
+    file: bigint,
+    path: string,
+    name: string,
+    values: readonly string[],
+    metadata: H5WriteMetadata,
+  ): number;
+  get_plugin_search_paths(): string[];
+  insert_plugin_search_path(path: string, index: number): number;
+  remove_plugin_search_path(index: number): number;
+}
+
+/** A trap leaves 20 MB behind in the module cache; a process that met this many damaged files is better restarted. */
+const MAX_INSTANCES = 4;
+const MAX_DIAGNOSTICS = 64 * 1024;
+const ENOENT = 44; // Emscripten's number (WASI), not the host's
+
+export interface Hdf5Loader {
+  /** The current instance, loaded on first use (about 140 ms). */
+  acquire(): Promise<Hdf5Library>;
+}
+
+export function createHdf5Loader(): Hdf5Loader {
+  let instances = 0;
+  let current: Promise<Hdf5Library> | undefined;
+  return {
+    async acquire(): Promise<Hdf5Library> {
+      if (current !== undefined && !(await current).poisoned) return current;
+      if (instances >= MAX_INSTANCES) {
+        throw new FarfieldError('E_HDF5', 'too many damaged HDF5 files in one runner; it takes no more HDF5 until restarted');
+      }
+      current = loadLibrary(instances++);
+      return current;
+    },
+  };
+}
+
+async function loadLibrary(instance: number): Promise<Hdf5Library> {
+  const url = resolvePackage('h5wasm/node');
+  if (url === undefined) {
+    throw new FarfieldError('E_IMAGE_INCOMPATIBLE', 'the package h5wasm is not installed here; install it to use HDF5');
+  }
+  // A query makes a fresh module, hence a fresh WebAssembly instance (H4).
+  const loaded = (await import(instance === 0 ? url : `${url}?instance=${instance}`)) as { ready: Promise<H5Module> };
+  return new Hdf5Library(await loaded.ready, pluginFolder());
+}
+
+function resolvePackage(name: string): string | undefined {
+  try {
+    return import.meta.resolve(name);
+  } catch {
+    return undefined;
+  }
+}
+
+function pluginFolder(): string | undefined {
+  const url = resolvePackage('h5wasm-plugins');
+  if (url === undefined) return undefined;
+  const folder = join(dirname(fileURLToPath(url)), 'plugins');
+  return existsSync(folder) ? folder : undefined;
+}
+
+export class Hdf5Library {
+  readonly module: H5Module;
+  readonly plugins: string | undefined;
+  poisoned = false;
+  readonly #allowed = new Map<string, number>();
+  #refused: string | undefined;
+  #diagnostics = '';
+
+  constructor(module: H5Module, plugins: string | undefined) {
+    this.module = module;
+    this.plugins = plugins;
+    this.#guardFiles();
+    // The built-in search paths are the build machine's and /usr/local/hdf5, both somebody else's (H2).
+    for (let i = module.get_plugin_search_paths().length; i > 0; i--) module.remove_plugin_search_path(0);
+    if (plugins !== undefined) module.insert_plugin_search_path(plugins, 0);
+  }
+
+  /** Lets the library open exactly this path until the lease is disposed. */
+  allow(path: string): Disposable {
+    this.#allowed.set(path, (this.#allowed.get(path) ?? 0) + 1);
+    return {
+      [Symbol.dispose]: () => {
+        const left = (this.#allowed.get(path) ?? 1) - 1;
+        if (left === 0) this.#allowed.delete(path);
+        else this.#allowed.set(path, left);
+      },
+    };
+  }
+
+  /** Runs one call; a trap or a refused file becomes E_HDF5, so that no wasm stack reaches anybody. */
+  call<R>(what: string, run: (module: H5Module) => R): R {
+    if (this.poisoned) throw new FarfieldError('E_HDF5', `${what}: the HDF5 library has stopped; the file may be damaged`);
+    this.#refused = undefined;
+    this.#diagnostics = '';
+    try {
+      return run(this.module);
+    } catch (reason) {
+      if (reason instanceof FarfieldError) throw reason;
+      // A JavaScript Error is the binding's own ("name not defined"); anything else is a trap inside the library.
+      const trapped = reason instanceof WebAssembly.RuntimeError || !(reason instanceof Error) || reason instanceof RangeError;
+      if (trapped) this.poisoned = true;
+      throw new FarfieldError('E_HDF5', `${what}: ${trapped ? 'damaged so that the HDF5 library stopped' : 'cannot be read'}`, {
+        cause: reason,
+      });
+    }
+  }
+
+  /** The file that the last call wanted and was not given. */
+  get refusedPath(): string | undefined {
+    return this.#refused;
+  }
+
+  /** The innermost reason that the library printed during the last call, without its file names and line numbers. */
+  get reason(): string {
+    const lines = this.#diagnostics.match(/^ {2}#\d+: .*$/gm) ?? [];
+    const last = lines.at(-1) ?? '';
+    // Some reasons repeat the path that was opened: that is the endpoint's business alone.
+    return last
+      .replace(/^ {2}#\d+: .*? in \w+\(\): /, '')
+      .replace(/: name = .*/, '')
+      .slice(0, 200);
+  }
+
+  #guardFiles(): void {
+    const fs = this.module.FS;
+    const open = fs.open;
+    const write = fs.write;
+    fs.open = (path, flags, mode) => {
+      const plugin = this.plugins !== undefined && (path === this.plugins || path.startsWith(`${this.plugins}/`));
+      if (plugin || this.#allowed.has(path)) return open.call(fs, path, flags, mode);
+      this.#refused = path;
+      throw new fs.ErrnoError(ENOENT);
+    };
+    fs.write = (stream, buffer, offset, length, position) => {
+      if (stream.fd !== 1 && stream.fd !== 2) return write.call(fs, stream, buffer, offset, length, position);
+      if (this.#diagnostics.length < MAX_DIAGNOSTICS) {
+        this.#diagnostics += Buffer.from(buffer.buffer, buffer.byteOffset + offset, length).toString('utf8');
+      }
+      return length;
+    };
+  }
+}

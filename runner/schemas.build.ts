@@ -1,0 +1,16 @@
+/**
+ * Writes schemas.json, the JSON form of the schemas in protos/ that a runner checks against.
+ *
+ *     node runner/schemas.build.ts > runner/schemas.json
+ *
+ * A test compares the committed file with what this prints.
+ */
+import { Model } from '#protos/model.ts';
+import { RunnerRequest } from '#protos/runner.ts';
+
+/** The file's exact text. */
+export function schemasText(): string {
+  return `${JSON.stringify({ model: Model, request: RunnerRequest }, undefined, 1)}\n`;
+}
+
+if (import.meta.main) process.stdout.write(schemasText());

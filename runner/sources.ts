@@ -1,0 +1,195 @@
+/**
+ * Where rows come from: a data set of an HDF5 file, an .npy file, or .npy bytes that came with the call.
+ *
+ * Invariants
+ *  S1 A source is checked whole when it is opened: its shape, type and length hold for every later read.
+ *  S2 A file that changes while it is read is an error: the digest that the pilot checked was of other bytes.
+ */
+import { type Stats, closeSync, fstatSync, openSync, readSync, statSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { FarfieldError } from '#kernel/errors.ts';
+import type { StoredType } from '#protos/model.ts';
+import type { CallArg } from './adapters/adapter.ts';
+import { STORED, elementsOf } from './dtype.ts';
+import type { Hdf5Library } from './hdf5/library.ts';
+import { Hdf5File } from './hdf5/reader.ts';
+import { MAX_ROWS } from './limits.ts';
+import { type NpyFacts, parseNpy } from './npy.ts';
+
+export interface RowSource extends Disposable {
+  /** For messages: the argument's name and data set, never a path. */
+  readonly name: string;
+  readonly format: 'hdf5' | 'npy';
+  readonly shape: readonly number[];
+  readonly rows: number;
+  readonly stored: StoredType;
+  readonly rowBytes: number;
+  /** Rows that are best read together. */
+  readonly chunkRows: number;
+  /** Copies rows [from, from + count) into `target`. */
+  readRows(from: number, count: number, target: Uint8Array): void;
+}
+
+export interface SourceWish {
+  /** Shape of one row without axes of length 1. */
+  readonly rowShape: readonly number[];
+  readonly stored: readonly StoredType[] | undefined;
+  /** Data set where the argument names none. */
+  readonly dataset: string | undefined;
+}
+
+export interface SourceTools {
+  /** Loaded on first use. */
+  readonly hdf5: () => Promise<Hdf5Library>;
+  readonly scratchDir: string;
+}
+
+const NPY_HEAD_BYTES = 66 * 1024;
+
+/** Opens an argument and checks that its rows are what is wished. */
+export async function openSource(arg: CallArg, wish: SourceWish, tools: SourceTools): Promise<RowSource> {
+  const source = await open(arg, wish, tools);
+  try {
+    check(source, wish);
+    return source;
+  } catch (reason) {
+    source[Symbol.dispose]();
+    throw reason;
+  }
+}
+
+async function open({ arg, bytes }: CallArg, wish: SourceWish, tools: SourceTools): Promise<RowSource> {
+  if (arg.type !== 'hdf5' && arg.type !== 'npy') {
+    throw new FarfieldError('E_INPUT', `argument ${arg.name}: a model takes hdf5 or npy, not ${arg.type}`);
+  }
+  const at = arg.at === 'file' ? arg.path : undefined;
+  if (at !== undefined && statOf(at) === undefined) {
+    throw new FarfieldError('E_NOT_FOUND', `argument ${arg.name}: the file is missing at the endpoint`);
+  }
+  if (arg.type === 'hdf5') {
+    const path = at ?? spill(tools.scratchDir, arg.name, bytes as Uint8Array);
+    return openHdf5(path, arg.name, (arg.at === 'file' ? arg.sel : undefined) ?? wish.dataset, wish, await tools.hdf5());
+  }
+  return at === undefined ? openNpyBytes(arg.name, bytes as Uint8Array) : openNpyFile(arg.name, at);
+}
+
+function check(source: RowSource, wish: SourceWish): void {
+  const row = source.shape.slice(1).filter((n) => n !== 1);
+  const fits = row.length === wish.rowShape.length && row.every((n, i) => n === wish.rowShape[i]);
+  if (!fits) {
+    throw new FarfieldError(
+      'E_INPUT',
+      `${source.name} has the shape [${source.shape.join(', ')}]; [n${wish.rowShape.map((n) => `, ${n}`).join('')}] is needed`,
+    );
+  }
+  if (wish.stored !== undefined && !wish.stored.includes(source.stored)) {
+    throw new FarfieldError('E_INPUT', `${source.name} holds ${source.stored}; this model takes ${wish.stored.join(', ')}`);
+  }
+  if (source.rows > MAX_ROWS) {
+    throw new FarfieldError('E_TOO_LARGE', `${source.name} has ${source.rows} rows; at most ${MAX_ROWS} are taken in one call`);
+  }
+  if (source.rows === 0) throw new FarfieldError('E_INPUT', `${source.name} has no rows`);
+}
+
+/** HDF5 that came inline is small; the library reads files alone. */
+function spill(scratchDir: string, name: string, bytes: Uint8Array): string {
+  const path = join(scratchDir, `inline-${name.replace(/[^A-Za-z0-9_-]/g, '_').slice(0, 40)}.h5`);
+  writeFileSync(path, bytes);
+  return path;
+}
+
+function openHdf5(path: string, name: string, sel: string | undefined, wish: SourceWish, library: Hdf5Library): RowSource {
+  const before = statOf(path);
+  const file = Hdf5File.open(library, path, name);
+  try {
+    const dataset = file.dataset(sel ?? onlyFitting(file, name, wish));
+    return {
+      ...dataset.info,
+      format: 'hdf5',
+      name: `${name}:${dataset.info.path}`,
+      readRows: (from, count, target) => {
+        dataset.readRows(from, count, target);
+        // Looked at after the last block: a change before it would have been found by then or not have mattered.
+        if (from + count >= dataset.info.rows) mustBeUnchanged(name, before, statOf(path));
+      },
+      [Symbol.dispose]: () => {
+        dataset[Symbol.dispose]();
+        file[Symbol.dispose]();
+      },
+    };
+  } catch (reason) {
+    file[Symbol.dispose]();
+    throw reason;
+  }
+}
+
+/** The only data set whose rows have the wished shape. */
+function onlyFitting(file: Hdf5File, name: string, wish: SourceWish): string {
+  const all = file.datasets();
+  const fitting = all.filter(({ shape }) => {
+    const row = shape.slice(1).filter((n) => n !== 1);
+    return shape.length > 0 && row.length === wish.rowShape.length && row.every((n, i) => n === wish.rowShape[i]);
+  });
+  const [only] = fitting;
+  if (fitting.length === 1 && only !== undefined) return only.path;
+  const listed = (fitting.length > 0 ? fitting : all).slice(0, 20).map(({ path, shape }) => `${path} [${shape.join(', ')}]`);
+  throw new FarfieldError(
+    'E_INPUT',
+    `${name}: say which data set is meant, ${fitting.length > 1 ? 'several fit' : 'none fits'}: ${listed.join(', ')}`,
+  );
+}
+
+function openNpyBytes(name: string, bytes: Uint8Array): RowSource {
+  const facts = parseNpy(bytes, bytes.byteLength, name);
+  return npySource(name, facts, (at, target) => target.set(bytes.subarray(at, at + target.byteLength)), () => {});
+}
+
+function openNpyFile(name: string, path: string): RowSource {
+  const fd = openSync(path, 'r');
+  try {
+    const before = fstatSync(fd);
+    const head = new Uint8Array(Math.min(NPY_HEAD_BYTES, before.size));
+    readSync(fd, head, 0, head.length, 0);
+    const facts = parseNpy(head, before.size, name);
+    const read = (at: number, target: Uint8Array): void => {
+      if (readSync(fd, target, 0, target.byteLength, at) !== target.byteLength) {
+        throw new FarfieldError('E_INPUT', `${name}: the file became shorter while it was read`);
+      }
+      if (at + target.byteLength >= before.size) mustBeUnchanged(name, before, fstatSync(fd));
+    };
+    return npySource(name, facts, read, () => closeSync(fd));
+  } catch (reason) {
+    closeSync(fd);
+    throw reason;
+  }
+}
+
+function npySource(
+  name: string,
+  { stored, shape, offset }: NpyFacts,
+  read: (at: number, target: Uint8Array) => void,
+  close: () => void,
+): RowSource {
+  const rowBytes = elementsOf(shape.slice(1)) * STORED[stored].bytes;
+  return {
+    name,
+    format: 'npy',
+    shape,
+    rows: shape[0] ?? 0,
+    stored,
+    rowBytes,
+    chunkRows: 1,
+    readRows: (from, count, target) => read(offset + from * rowBytes, target.subarray(0, count * rowBytes)),
+    [Symbol.dispose]: close,
+  };
+}
+
+function statOf(path: string): Stats | undefined {
+  return statSync(path, { throwIfNoEntry: false });
+}
+
+function mustBeUnchanged(name: string, before: Stats | undefined, after: Stats | undefined): void {
+  const same =
+    before !== undefined && after !== undefined && before.ino === after.ino && before.size === after.size && before.mtimeMs === after.mtimeMs;
+  if (!same) throw new FarfieldError('E_INPUT', `${name}: the file changed while it was read; the result is discarded`);
+}
