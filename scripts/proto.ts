@@ -34,18 +34,21 @@ function typeOf(field: protobuf.Field): string {
 function declare(type: protobuf.Type): string {
   const oneof = type.oneofsArray[0];
   const lines = type.fieldsArray.map((field) => {
-    // A message field that is left out reads as null; scalars and lists read as their zero.
+    // A message field that is left out reads as undefined; scalars and lists read as their zero.
     const optional = oneof !== undefined ? '?' : '';
-    const nullable = oneof === undefined && !field.repeated && SCALARS[field.type] === undefined ? ' | null' : '';
+    const nullable = oneof === undefined && !field.repeated && SCALARS[field.type] === undefined ? ' | undefined' : '';
     return `  ${field.name}${optional}: ${typeOf(field)}${nullable};`;
   });
-  if (oneof !== undefined) lines.push(`  readonly ${oneof.name}?: ${type.fieldsArray.map((f) => `'${f.name}'`).join(' | ')};`);
+  if (oneof !== undefined)
+    lines.push(`  readonly ${oneof.name}?: ${type.fieldsArray.map((f) => `'${f.name}'`).join(' | ')};`);
   return [`export interface ${type.name} {`, ...lines, '}', ''].join('\n');
 }
 
 function types(): string {
   const parsed = protobuf.parse(readFileSync(source, 'utf8'), { keepCase: false });
-  const all = (parsed.root.lookup('farfield') as protobuf.Namespace).nestedArray.filter((x) => x instanceof protobuf.Type);
+  const all = (parsed.root.lookup('farfield') as protobuf.Namespace).nestedArray.filter(
+    (x) => x instanceof protobuf.Type,
+  );
   for (const type of all) type.resolveAll();
   return [
     '// Generated from protos/link.proto by scripts/proto.ts. Do not edit.',
@@ -68,5 +71,13 @@ const keep = '--no-create --no-verify --no-convert --no-delimited --no-typeurl -
 mkdirSync(folder, { recursive: true });
 const pbjs = createRequire(import.meta.url).resolve('protobufjs-cli/bin/pbjs');
 const shape = ['-t', 'static-module', '-w', 'esm', '--es6', '--dependency', 'protobufjs/minimal.js', '--force-number'];
-execFileSync(process.execPath, [pbjs, ...shape, ...keep, '-o', join(folder, 'link.js'), source], { stdio: 'inherit' });
+const code = join(folder, 'link.js');
+execFileSync(process.execPath, [pbjs, ...shape, ...keep, '-o', code, source], { stdio: 'inherit' });
+const generated = readFileSync(code, 'utf8')
+  // Undefined and not null for what is absent: `message.outcome !== undefined` is how everybody asks.
+  .replace(/(\.prototype\.\w+ = )null;/g, '$1$$undefined;')
+  // A 64-bit field is a number, also when it is absent and even where `long` is installed.
+  .replace(/\$util\.Long \? .*? : (0\b)/g, '$1');
+if (generated.includes('Long.from')) throw new Error('protobufjs generates Long in a place that is not known here');
+writeFileSync(code, generated);
 writeFileSync(join(folder, 'link.d.ts'), types());

@@ -114,7 +114,7 @@ export interface Refusal {
 
 export interface Outcome {
   packNo: number;
-  pack: Pack | null;
+  pack: Pack | undefined;
 }
 
 export interface OutcomeAck {
@@ -145,7 +145,7 @@ export interface PackTicket {
 export interface Cancel {
   cancelNo: number;
   token: string;
-  chain: Chain | null;
+  chain: Chain | undefined;
 }
 
 export interface CancelAck {
@@ -177,7 +177,7 @@ export interface Status {
 
 export interface HandBack {
   handBackNo: number;
-  ticket: DeliveredTicket | null;
+  ticket: DeliveredTicket | undefined;
 }
 
 export interface PilotFrame {

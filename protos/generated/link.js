@@ -102,24 +102,24 @@ export const farfield = $root.farfield = (() => {
                         this[keys[i]] = properties[keys[i]];
         };
 
-        LinkMessage.prototype.challenge = null;
-        LinkMessage.prototype.hello = null;
-        LinkMessage.prototype.welcome = null;
-        LinkMessage.prototype.bye = null;
-        LinkMessage.prototype.ping = null;
-        LinkMessage.prototype.pong = null;
-        LinkMessage.prototype.credit = null;
-        LinkMessage.prototype.deliver = null;
-        LinkMessage.prototype.admitted = null;
-        LinkMessage.prototype.refusal = null;
-        LinkMessage.prototype.outcome = null;
-        LinkMessage.prototype.outcomeAck = null;
-        LinkMessage.prototype.cancel = null;
-        LinkMessage.prototype.cancelAck = null;
-        LinkMessage.prototype.running = null;
-        LinkMessage.prototype.log = null;
-        LinkMessage.prototype.status = null;
-        LinkMessage.prototype.handBack = null;
+        LinkMessage.prototype.challenge = $undefined;
+        LinkMessage.prototype.hello = $undefined;
+        LinkMessage.prototype.welcome = $undefined;
+        LinkMessage.prototype.bye = $undefined;
+        LinkMessage.prototype.ping = $undefined;
+        LinkMessage.prototype.pong = $undefined;
+        LinkMessage.prototype.credit = $undefined;
+        LinkMessage.prototype.deliver = $undefined;
+        LinkMessage.prototype.admitted = $undefined;
+        LinkMessage.prototype.refusal = $undefined;
+        LinkMessage.prototype.outcome = $undefined;
+        LinkMessage.prototype.outcomeAck = $undefined;
+        LinkMessage.prototype.cancel = $undefined;
+        LinkMessage.prototype.cancelAck = $undefined;
+        LinkMessage.prototype.running = $undefined;
+        LinkMessage.prototype.log = $undefined;
+        LinkMessage.prototype.status = $undefined;
+        LinkMessage.prototype.handBack = $undefined;
 
         let $oneOfFields;
 
@@ -608,7 +608,7 @@ export const farfield = $root.farfield = (() => {
         };
 
         Welcome.prototype.protocol = 0;
-        Welcome.prototype.sessionEpoch = $util.Long ? $util.Long.fromBits(0,0,true) : 0;
+        Welcome.prototype.sessionEpoch = 0;
 
         Welcome.encode = function (message, writer, _depth) {
             if (!writer)
@@ -807,7 +807,7 @@ export const farfield = $root.farfield = (() => {
                         this[keys[i]] = properties[keys[i]];
         };
 
-        Ping.prototype.id = $util.Long ? $util.Long.fromBits(0,0,true) : 0;
+        Ping.prototype.id = 0;
 
         Ping.encode = function (message, writer, _depth) {
             if (!writer)
@@ -889,7 +889,7 @@ export const farfield = $root.farfield = (() => {
                         this[keys[i]] = properties[keys[i]];
         };
 
-        Pong.prototype.id = $util.Long ? $util.Long.fromBits(0,0,true) : 0;
+        Pong.prototype.id = 0;
 
         Pong.encode = function (message, writer, _depth) {
             if (!writer)
@@ -971,8 +971,8 @@ export const farfield = $root.farfield = (() => {
                         this[keys[i]] = properties[keys[i]];
         };
 
-        Credit.prototype.items = $util.Long ? $util.Long.fromBits(0,0,true) : 0;
-        Credit.prototype.bytes = $util.Long ? $util.Long.fromBits(0,0,true) : 0;
+        Credit.prototype.items = 0;
+        Credit.prototype.bytes = 0;
 
         Credit.encode = function (message, writer, _depth) {
             if (!writer)
@@ -1261,7 +1261,7 @@ export const farfield = $root.farfield = (() => {
         };
 
         DeliveredTicket.prototype.id = "";
-        DeliveredTicket.prototype.deliveryEpoch = $util.Long ? $util.Long.fromBits(0,0,true) : 0;
+        DeliveredTicket.prototype.deliveryEpoch = 0;
         DeliveredTicket.prototype.ticket = "";
         DeliveredTicket.prototype.chain = 0;
         DeliveredTicket.prototype.manifest = 0;
@@ -1562,7 +1562,7 @@ export const farfield = $root.farfield = (() => {
         };
 
         AdmittedTicket.prototype.id = "";
-        AdmittedTicket.prototype.deliveryEpoch = $util.Long ? $util.Long.fromBits(0,0,true) : 0;
+        AdmittedTicket.prototype.deliveryEpoch = 0;
         AdmittedTicket.prototype.items = $util.emptyArray;
 
         AdmittedTicket.encode = function (message, writer, _depth) {
@@ -1674,7 +1674,7 @@ export const farfield = $root.farfield = (() => {
         };
 
         Refusal.prototype.id = "";
-        Refusal.prototype.deliveryEpoch = $util.Long ? $util.Long.fromBits(0,0,true) : 0;
+        Refusal.prototype.deliveryEpoch = 0;
         Refusal.prototype.items = $util.emptyArray;
         Refusal.prototype.receipt = "";
 
@@ -1796,8 +1796,8 @@ export const farfield = $root.farfield = (() => {
                         this[keys[i]] = properties[keys[i]];
         };
 
-        Outcome.prototype.packNo = $util.Long ? $util.Long.fromBits(0,0,true) : 0;
-        Outcome.prototype.pack = null;
+        Outcome.prototype.packNo = 0;
+        Outcome.prototype.pack = $undefined;
 
         Outcome.encode = function (message, writer, _depth) {
             if (!writer)
@@ -2327,9 +2327,9 @@ export const farfield = $root.farfield = (() => {
                         this[keys[i]] = properties[keys[i]];
         };
 
-        Cancel.prototype.cancelNo = $util.Long ? $util.Long.fromBits(0,0,true) : 0;
+        Cancel.prototype.cancelNo = 0;
         Cancel.prototype.token = "";
-        Cancel.prototype.chain = null;
+        Cancel.prototype.chain = $undefined;
 
         Cancel.encode = function (message, writer, _depth) {
             if (!writer)
@@ -2523,8 +2523,8 @@ export const farfield = $root.farfield = (() => {
         Running.prototype.items = $util.emptyArray;
         Running.prototype.state = "";
         Running.prototype.detail = "";
-        Running.prototype.done = $util.Long ? $util.Long.fromBits(0,0,true) : 0;
-        Running.prototype.total = $util.Long ? $util.Long.fromBits(0,0,true) : 0;
+        Running.prototype.done = 0;
+        Running.prototype.total = 0;
         Running.prototype.attempt = 0;
 
         Running.encode = function (message, writer, _depth) {
@@ -2681,9 +2681,9 @@ export const farfield = $root.farfield = (() => {
         Log.prototype.id = "";
         Log.prototype.item = 0;
         Log.prototype.attempt = 0;
-        Log.prototype.offset = $util.Long ? $util.Long.fromBits(0,0,true) : 0;
+        Log.prototype.offset = 0;
         Log.prototype.data = $util.newBuffer([]);
-        Log.prototype.dropped = $util.Long ? $util.Long.fromBits(0,0,true) : 0;
+        Log.prototype.dropped = 0;
 
         Log.encode = function (message, writer, _depth) {
             if (!writer)
@@ -2902,8 +2902,8 @@ export const farfield = $root.farfield = (() => {
                         this[keys[i]] = properties[keys[i]];
         };
 
-        HandBack.prototype.handBackNo = $util.Long ? $util.Long.fromBits(0,0,true) : 0;
-        HandBack.prototype.ticket = null;
+        HandBack.prototype.handBackNo = 0;
+        HandBack.prototype.ticket = $undefined;
 
         HandBack.encode = function (message, writer, _depth) {
             if (!writer)
@@ -3076,21 +3076,21 @@ export const farfield = $root.farfield = (() => {
                         this[keys[i]] = properties[keys[i]];
         };
 
-        PilotMessage.prototype.challenge = null;
-        PilotMessage.prototype.hello = null;
-        PilotMessage.prototype.welcome = null;
-        PilotMessage.prototype.bye = null;
-        PilotMessage.prototype.ping = null;
-        PilotMessage.prototype.pong = null;
-        PilotMessage.prototype.spec = null;
-        PilotMessage.prototype.launch = null;
-        PilotMessage.prototype.cancel = null;
-        PilotMessage.prototype.stop = null;
-        PilotMessage.prototype.started = null;
-        PilotMessage.prototype.progress = null;
-        PilotMessage.prototype.log = null;
-        PilotMessage.prototype.done = null;
-        PilotMessage.prototype.doneAck = null;
+        PilotMessage.prototype.challenge = $undefined;
+        PilotMessage.prototype.hello = $undefined;
+        PilotMessage.prototype.welcome = $undefined;
+        PilotMessage.prototype.bye = $undefined;
+        PilotMessage.prototype.ping = $undefined;
+        PilotMessage.prototype.pong = $undefined;
+        PilotMessage.prototype.spec = $undefined;
+        PilotMessage.prototype.launch = $undefined;
+        PilotMessage.prototype.cancel = $undefined;
+        PilotMessage.prototype.stop = $undefined;
+        PilotMessage.prototype.started = $undefined;
+        PilotMessage.prototype.progress = $undefined;
+        PilotMessage.prototype.log = $undefined;
+        PilotMessage.prototype.done = $undefined;
+        PilotMessage.prototype.doneAck = $undefined;
 
         let $oneOfFields;
 
@@ -3482,9 +3482,9 @@ export const farfield = $root.farfield = (() => {
                         this[keys[i]] = properties[keys[i]];
         };
 
-        HeldLease.prototype.key = $util.Long ? $util.Long.fromBits(0,0,true) : 0;
+        HeldLease.prototype.key = 0;
         HeldLease.prototype.attempt = 0;
-        HeldLease.prototype.leaseEpoch = $util.Long ? $util.Long.fromBits(0,0,true) : 0;
+        HeldLease.prototype.leaseEpoch = 0;
 
         HeldLease.encode = function (message, writer, _depth) {
             if (!writer)
@@ -3590,7 +3590,7 @@ export const farfield = $root.farfield = (() => {
         };
 
         PilotWelcome.prototype.protocol = 0;
-        PilotWelcome.prototype.sessionEpoch = $util.Long ? $util.Long.fromBits(0,0,true) : 0;
+        PilotWelcome.prototype.sessionEpoch = 0;
         PilotWelcome.prototype.drop = $util.emptyArray;
 
         PilotWelcome.encode = function (message, writer, _depth) {
@@ -3706,7 +3706,7 @@ export const farfield = $root.farfield = (() => {
         Spec.prototype.image = "";
         Spec.prototype.threads = 0;
         Spec.prototype.timeoutS = 0;
-        Spec.prototype.maxBytes = $util.Long ? $util.Long.fromBits(0,0,true) : 0;
+        Spec.prototype.maxBytes = 0;
         Spec.prototype.uncertainty = $util.newBuffer([]);
         Spec.prototype.manifest = "";
 
@@ -3941,7 +3941,7 @@ export const farfield = $root.farfield = (() => {
         Launch.prototype.specNo = 0;
         Launch.prototype.keys = $util.emptyArray;
         Launch.prototype.attempts = $util.emptyArray;
-        Launch.prototype.leaseEpoch = $util.Long ? $util.Long.fromBits(0,0,true) : 0;
+        Launch.prototype.leaseEpoch = 0;
         Launch.prototype.itemSizes = $util.emptyArray;
         Launch.prototype.itemBytes = $util.newBuffer([]);
         Launch.prototype.inlineSizes = $util.emptyArray;
@@ -4447,7 +4447,7 @@ export const farfield = $root.farfield = (() => {
 
         Started.prototype.keys = $util.emptyArray;
         Started.prototype.attempts = $util.emptyArray;
-        Started.prototype.leaseEpoch = $util.Long ? $util.Long.fromBits(0,0,true) : 0;
+        Started.prototype.leaseEpoch = 0;
         Started.prototype.state = "";
 
         Started.encode = function (message, writer, _depth) {
@@ -4573,11 +4573,11 @@ export const farfield = $root.farfield = (() => {
                         this[keys[i]] = properties[keys[i]];
         };
 
-        Progress.prototype.key = $util.Long ? $util.Long.fromBits(0,0,true) : 0;
+        Progress.prototype.key = 0;
         Progress.prototype.attempt = 0;
-        Progress.prototype.leaseEpoch = $util.Long ? $util.Long.fromBits(0,0,true) : 0;
-        Progress.prototype.done = $util.Long ? $util.Long.fromBits(0,0,true) : 0;
-        Progress.prototype.total = $util.Long ? $util.Long.fromBits(0,0,true) : 0;
+        Progress.prototype.leaseEpoch = 0;
+        Progress.prototype.done = 0;
+        Progress.prototype.total = 0;
         Progress.prototype.perSecond = 0;
 
         Progress.encode = function (message, writer, _depth) {
@@ -4715,10 +4715,10 @@ export const farfield = $root.farfield = (() => {
                         this[keys[i]] = properties[keys[i]];
         };
 
-        PilotLog.prototype.key = $util.Long ? $util.Long.fromBits(0,0,true) : 0;
+        PilotLog.prototype.key = 0;
         PilotLog.prototype.attempt = 0;
         PilotLog.prototype.data = $util.newBuffer([]);
-        PilotLog.prototype.dropped = $util.Long ? $util.Long.fromBits(0,0,true) : 0;
+        PilotLog.prototype.dropped = 0;
 
         PilotLog.encode = function (message, writer, _depth) {
             if (!writer)
@@ -4842,7 +4842,7 @@ export const farfield = $root.farfield = (() => {
                         this[keys[i]] = properties[keys[i]];
         };
 
-        Done.prototype.doneNo = $util.Long ? $util.Long.fromBits(0,0,true) : 0;
+        Done.prototype.doneNo = 0;
         Done.prototype.keys = $util.emptyArray;
         Done.prototype.attempts = $util.emptyArray;
         Done.prototype.leaseEpochs = $util.emptyArray;
@@ -5100,7 +5100,7 @@ export const farfield = $root.farfield = (() => {
 
         FileResult.prototype.index = 0;
         FileResult.prototype.path = "";
-        FileResult.prototype.size = $util.Long ? $util.Long.fromBits(0,0,true) : 0;
+        FileResult.prototype.size = 0;
 
         FileResult.encode = function (message, writer, _depth) {
             if (!writer)
@@ -5204,7 +5204,7 @@ export const farfield = $root.farfield = (() => {
                         this[keys[i]] = properties[keys[i]];
         };
 
-        DoneAck.prototype.doneNo = $util.Long ? $util.Long.fromBits(0,0,true) : 0;
+        DoneAck.prototype.doneNo = 0;
 
         DoneAck.encode = function (message, writer, _depth) {
             if (!writer)
