@@ -86,7 +86,8 @@ export function createManualClock(startMs = Date.UTC(2026, 0, 1)): ManualClock {
   const earliest = (): Alarm | undefined => {
     let best: Alarm | undefined;
     for (const alarm of alarms) {
-      if (best === undefined || alarm.due < best.due || (alarm.due === best.due && alarm.order < best.order)) best = alarm;
+      if (best === undefined || alarm.due < best.due || (alarm.due === best.due && alarm.order < best.order))
+        best = alarm;
     }
     return best;
   };

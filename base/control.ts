@@ -9,11 +9,12 @@
  *  N2 A stream ends with a line `{"end":true}` or `{"error":...}`: one that stops without either was cut off.
  *  N3 A follow verb's generator is closed when its reader goes away.
  */
+
+import { once } from 'node:events';
 import { chmodSync, closeSync, lstatSync, openSync, rmSync } from 'node:fs';
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import { createConnection } from 'node:net';
 import { basename, dirname, join, resolve } from 'node:path';
-import { once } from 'node:events';
 import { Client } from 'undici';
 import { ERROR_CODES, FarfieldError, isErrorCode } from '#kernel/errors.ts';
 import { errno, openPrivateFolder } from './files.ts';
@@ -42,7 +43,10 @@ export interface SocketName extends Disposable {
 export function socketName(path: string): SocketName {
   if (Buffer.byteLength(path) <= MAX_SOCKET_PATH) return { path, [Symbol.dispose]: () => {} };
   if (process.platform !== 'linux') {
-    throw new FarfieldError('E_BAD_REQUEST', `${path} is longer than the ${MAX_SOCKET_PATH} bytes that a socket's name may have. Use a shorter folder`);
+    throw new FarfieldError(
+      'E_BAD_REQUEST',
+      `${path} is longer than the ${MAX_SOCKET_PATH} bytes that a socket's name may have. Use a shorter folder`,
+    );
   }
   const folder = openSync(dirname(path), 'r');
   return { path: join(`/proc/self/fd/${folder}`, basename(path)), [Symbol.dispose]: () => closeSync(folder) };
@@ -55,7 +59,10 @@ function isStream(value: unknown): value is AsyncIterable<unknown> {
 function errorBody(reason: unknown): { status: number; error: Record<string, unknown> } {
   const error = FarfieldError.from(reason);
   const { code, message, details, retryAfterS } = error;
-  return { status: ERROR_CODES[code].http, error: { code, message, details, ...(retryAfterS === undefined ? {} : { retryAfterS }) } };
+  return {
+    status: ERROR_CODES[code].http,
+    error: { code, message, details, ...(retryAfterS === undefined ? {} : { retryAfterS }) },
+  };
 }
 
 async function readBody(request: IncomingMessage): Promise<unknown> {
@@ -63,7 +70,8 @@ async function readBody(request: IncomingMessage): Promise<unknown> {
   let size = 0;
   for await (const chunk of request as AsyncIterable<Buffer>) {
     size += chunk.length;
-    if (size > MAX_BODY_BYTES) throw new FarfieldError('E_TOO_LARGE', `a control command is limited to ${MAX_BODY_BYTES} bytes`);
+    if (size > MAX_BODY_BYTES)
+      throw new FarfieldError('E_TOO_LARGE', `a control command is limited to ${MAX_BODY_BYTES} bytes`);
     chunks.push(chunk);
   }
   if (size === 0) return {};
@@ -101,7 +109,10 @@ async function answer(request: IncomingMessage, response: ServerResponse, handle
     const verb = request.url?.slice(1) ?? '';
     const handler = Object.hasOwn(handlers, verb) ? handlers[verb] : undefined;
     if (request.method !== 'POST' || handler === undefined) {
-      throw new FarfieldError('E_NOT_FOUND', `this daemon has no control command "${verb}". Is it of the same version?`);
+      throw new FarfieldError(
+        'E_NOT_FOUND',
+        `this daemon has no control command "${verb}". Is it of the same version?`,
+      );
     }
     const result = handler({ body: await readBody(request), signal: gone.signal });
     if (isStream(result)) return await sendStream(response, result, gone.signal);
@@ -176,9 +187,13 @@ export async function serveControl(socketPath: string, handlers: ControlHandlers
 /** N1 from the client's side: the socket and its folder are ours (or root's) and nobody else can write there. */
 function assertOwnSocket(path: string): void {
   const uid = process.getuid?.();
-  for (const [place, forbidden] of [[dirname(path), 0o022], [path, 0o077]] as const) {
+  for (const [place, forbidden] of [
+    [dirname(path), 0o022],
+    [path, 0o077],
+  ] as const) {
     const stat = lstatSync(place, { throwIfNoEntry: false });
-    if (stat === undefined) throw new FarfieldError('E_UNAVAILABLE', `nothing listens at ${path}: the daemon is not running`);
+    if (stat === undefined)
+      throw new FarfieldError('E_UNAVAILABLE', `nothing listens at ${path}: the daemon is not running`);
     if ((uid !== undefined && stat.uid !== uid && stat.uid !== 0) || (stat.mode & forbidden) !== 0) {
       throw new FarfieldError('E_FORBIDDEN', `${place} can be replaced by another user; nothing was sent to it`);
     }
@@ -200,7 +215,12 @@ interface Exchange extends AsyncDisposable {
   readonly body: AsyncIterable<Buffer>;
 }
 
-async function exchange(socketPath: string, verb: string, body: unknown, signal: AbortSignal | undefined): Promise<Exchange> {
+async function exchange(
+  socketPath: string,
+  verb: string,
+  body: unknown,
+  signal: AbortSignal | undefined,
+): Promise<Exchange> {
   const path = resolve(socketPath);
   assertOwnSocket(path);
   const name = socketName(path);
@@ -234,7 +254,12 @@ async function textOf(body: AsyncIterable<Buffer>): Promise<string> {
 }
 
 /** Asks once. The daemon's own errors arrive as FarfieldError; a daemon that is not there is E_UNAVAILABLE. */
-export async function callControl(socketPath: string, verb: string, body?: unknown, signal?: AbortSignal): Promise<unknown> {
+export async function callControl(
+  socketPath: string,
+  verb: string,
+  body?: unknown,
+  signal?: AbortSignal,
+): Promise<unknown> {
   await using call = await exchange(socketPath, verb, body, signal);
   const value: unknown = JSON.parse(await textOf(call.body));
   if (call.status === 200) return value;
@@ -242,7 +267,12 @@ export async function callControl(socketPath: string, verb: string, body?: unkno
 }
 
 /** Asks for a stream; ends when the daemon ends it, throws if it fails or breaks off. Leaving the loop hangs up. */
-export async function* followControl(socketPath: string, verb: string, body?: unknown, signal?: AbortSignal): AsyncGenerator<unknown, void> {
+export async function* followControl(
+  socketPath: string,
+  verb: string,
+  body?: unknown,
+  signal?: AbortSignal,
+): AsyncGenerator<unknown, void> {
   await using call = await exchange(socketPath, verb, body, signal);
   if (call.status !== 200) throw errorFrom((JSON.parse(await textOf(call.body)) as { error?: unknown }).error);
   let rest = '';

@@ -52,7 +52,8 @@ export function oid(dotted: string): Uint8Array {
   const bytes = [first * 40 + second];
   for (const arc of rest) {
     const groups = [arc & 0x7f];
-    for (let left = Math.floor(arc / 128); left > 0; left = Math.floor(left / 128)) groups.unshift(0x80 | (left & 0x7f));
+    for (let left = Math.floor(arc / 128); left > 0; left = Math.floor(left / 128))
+      groups.unshift(0x80 | (left & 0x7f));
     bytes.push(...groups);
   }
   return tlv(TAG.oid, Uint8Array.from(bytes));
@@ -61,12 +62,18 @@ export function oid(dotted: string): Uint8Array {
 export const utf8String = (text: string): Uint8Array => tlv(TAG.utf8String, Buffer.from(text, 'utf8'));
 
 /** `unused` counts the bits at the end that mean nothing. */
-export const bitString = (bytes: Uint8Array, unused = 0): Uint8Array => tlv(TAG.bitString, Uint8Array.of(unused), bytes);
+export const bitString = (bytes: Uint8Array, unused = 0): Uint8Array =>
+  tlv(TAG.bitString, Uint8Array.of(unused), bytes);
 
 export const octetString = (bytes: Uint8Array): Uint8Array => tlv(TAG.octetString, bytes);
 
 /** Whole seconds; RFC 5280 wants UTCTime until 2049 and GeneralizedTime after. */
 export function time(ms: number): Uint8Array {
-  const digits = new Date(ms).toISOString().replace(/\.\d+Z$/, 'Z').replace(/[-:T]/g, '');
-  return digits < '2050' ? tlv(TAG.utcTime, Buffer.from(digits.slice(2))) : tlv(TAG.generalizedTime, Buffer.from(digits));
+  const digits = new Date(ms)
+    .toISOString()
+    .replace(/\.\d+Z$/, 'Z')
+    .replace(/[-:T]/g, '');
+  return digits < '2050'
+    ? tlv(TAG.utcTime, Buffer.from(digits.slice(2)))
+    : tlv(TAG.generalizedTime, Buffer.from(digits));
 }

@@ -104,7 +104,9 @@ export function errno(reason: unknown): string | undefined {
 export function diskError(reason: unknown, path: string): unknown {
   const code = errno(reason);
   if (code !== 'ENOSPC' && code !== 'EDQUOT') return reason;
-  return new FarfieldError('E_DISK_FULL', `no room to write ${path}. Free room there, then try again`, { cause: reason });
+  return new FarfieldError('E_DISK_FULL', `no room to write ${path}. Free room there, then try again`, {
+    cause: reason,
+  });
 }
 
 function octal(mode: number): string {
@@ -121,10 +123,14 @@ export function openPrivateFolder(path: string): string {
   const full = resolve(path);
   const made = mkdirSync(full, { recursive: true, mode: 0o700 });
   const stat = lstatSync(full);
-  if (!stat.isDirectory()) throw new FarfieldError('E_FORBIDDEN', `${full} is no folder, or a symbolic link. Name a real folder`);
+  if (!stat.isDirectory())
+    throw new FarfieldError('E_FORBIDDEN', `${full} is no folder, or a symbolic link. Name a real folder`);
   const uid = ownUid();
   if (uid !== undefined && stat.uid !== uid) {
-    throw new FarfieldError('E_FORBIDDEN', `${full} belongs to user ${stat.uid}, not to you (${uid}). Name a folder of your own`);
+    throw new FarfieldError(
+      'E_FORBIDDEN',
+      `${full} belongs to user ${stat.uid}, not to you (${uid}). Name a folder of your own`,
+    );
   }
   if (made === undefined && (stat.mode & 0o077) !== 0) {
     throw new FarfieldError(
@@ -152,11 +158,13 @@ export function readSecret(path: string): Uint8Array {
         `${path} can be read by others (mode ${octal(stat.mode)}). Replace the secret if they could have, then run: chmod 600 ${path}`,
       );
     }
-    if (stat.size > MAX_SECRET_BYTES) throw new FarfieldError('E_TOO_LARGE', `${path} has ${stat.size} bytes; that is no secret`);
+    if (stat.size > MAX_SECRET_BYTES)
+      throw new FarfieldError('E_TOO_LARGE', `${path} has ${stat.size} bytes; that is no secret`);
     // One byte more than allowed: a file that grows meanwhile is noticed.
     const bytes = new Uint8Array(MAX_SECRET_BYTES + 1);
     let used = 0;
-    for (let n = -1; n !== 0 && used < bytes.byteLength; used += n) n = readSync(fd, bytes, used, bytes.byteLength - used, null);
+    for (let n = -1; n !== 0 && used < bytes.byteLength; used += n)
+      n = readSync(fd, bytes, used, bytes.byteLength - used, null);
     if (used > MAX_SECRET_BYTES) throw new FarfieldError('E_TOO_LARGE', `${path} grew over ${MAX_SECRET_BYTES} bytes`);
     return bytes.slice(0, used);
   } finally {
@@ -182,7 +190,10 @@ export function lockFolder(path: string): FolderLock {
   } catch (error) {
     db.close();
     if (!(error instanceof Error) || !error.message.includes('locked')) throw error;
-    throw new FarfieldError('E_CONFLICT', `${path} is in use by another process${holderText(holder)}. Stop that one first`);
+    throw new FarfieldError(
+      'E_CONFLICT',
+      `${path} is in use by another process${holderText(holder)}. Stop that one first`,
+    );
   }
   // For people only: the lock itself never depends on it.
   writeFileSync(holder, `${process.pid}\n`, { mode: 0o600 });

@@ -20,7 +20,10 @@ export function loadKey(path: string): KeyObject {
     pem.fill(0);
   }
   if (key.asymmetricKeyType !== 'ed25519') {
-    throw new FarfieldError('E_BAD_REQUEST', `${path} holds a key of type ${key.asymmetricKeyType}; Farfield takes Ed25519 alone`);
+    throw new FarfieldError(
+      'E_BAD_REQUEST',
+      `${path} holds a key of type ${key.asymmetricKeyType}; Farfield takes Ed25519 alone`,
+    );
   }
   return key;
 }
@@ -40,7 +43,8 @@ export function loadSigner(path: string): Signer {
 
 /** Writes a key where none is yet. Replacing one would orphan everything that was signed with it: that takes a deliberate rename. */
 export function saveKey(path: string, key: KeyObject): void {
-  if (existsSync(path)) throw new FarfieldError('E_CONFLICT', `there is a key at ${path} already. Move it away if it is to be replaced`);
+  if (existsSync(path))
+    throw new FarfieldError('E_CONFLICT', `there is a key at ${path} already. Move it away if it is to be replaced`);
   writeDurableSync(path, key.export({ type: 'pkcs8', format: 'pem' }) as string, 0o600);
 }
 

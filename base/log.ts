@@ -6,7 +6,7 @@
  *     compact JWS inside any text field is cut out. The rule for authors stays: secrets are functions and are not logged.
  *  L2 Text from elsewhere reaches a terminal only through `plain`.
  */
-import { type DestinationStream, type Logger, destination, pino, stdSerializers } from 'pino';
+import { type DestinationStream, destination, type Logger, pino, stdSerializers } from 'pino';
 import { FarfieldError } from '#kernel/errors.ts';
 
 export type { Logger } from 'pino';
@@ -25,7 +25,17 @@ export interface LoggerOptions {
 }
 
 const OPTION_KEYS = ['name', 'level', 'fd', 'file', 'stream'];
-const SECRET_KEYS = ['secret', 'token', 'password', 'passphrase', 'privateKey', 'authorization', 'cookie', 'ticket', 'delegation'];
+const SECRET_KEYS = [
+  'secret',
+  'token',
+  'password',
+  'passphrase',
+  'privateKey',
+  'authorization',
+  'cookie',
+  'ticket',
+  'delegation',
+];
 const REMOVED = '[removed]';
 const PRIVATE_KEY = /-----BEGIN [A-Z ]*PRIVATE KEY-----[\s\S]*?(-----END [A-Z ]*PRIVATE KEY-----|$)/g;
 const ENROLMENT_TOKEN = /\bff1\.[A-Za-z0-9_-]{16,}/g;
@@ -40,7 +50,8 @@ export function withoutSecrets(text: string): string {
 
 function cleanedFields(fields: Record<string, unknown>): Record<string, unknown> {
   const out: Record<string, unknown> = {};
-  for (const [key, value] of Object.entries(fields)) out[key] = typeof value === 'string' ? withoutSecrets(value) : value;
+  for (const [key, value] of Object.entries(fields))
+    out[key] = typeof value === 'string' ? withoutSecrets(value) : value;
   return out;
 }
 
@@ -59,7 +70,11 @@ export function createLogger(options: LoggerOptions): Logger {
   const { name, level = 'info', fd = 2, file, stream } = options;
   // A daemon's log is written asynchronously, so that a slow disk holds up no call; pino flushes it at exit. A descriptor is a
   // terminal or a pipe to systemd: in order with what the process prints itself.
-  const target = stream ?? (file === undefined ? destination({ dest: fd, sync: true }) : destination({ dest: file, mode: 0o600, sync: false }));
+  const target =
+    stream ??
+    (file === undefined
+      ? destination({ dest: fd, sync: true })
+      : destination({ dest: file, mode: 0o600, sync: false }));
   return pino(
     {
       name,
@@ -67,19 +82,26 @@ export function createLogger(options: LoggerOptions): Logger {
       timestamp: pino.stdTimeFunctions.isoTime,
       redact: { paths: SECRET_KEYS.flatMap((key) => [key, `*.${key}`]), censor: REMOVED },
       serializers: { err: serializeError, error: serializeError },
-      formatters: { level: (label) => ({ level: label }), log: cleanedFields, bindings: ({ pid, name: part }) => ({ name: part, pid }) },
+      formatters: {
+        level: (label) => ({ level: label }),
+        log: cleanedFields,
+        bindings: ({ pid, name: part }) => ({ name: part, pid }),
+      },
     },
     target,
   );
 }
 
+// biome-ignore-start lint/suspicious/noControlCharactersInRegex: finding them is the purpose
 // Escape sequences first: CSI; OSC, DCS, SOS, PM, APC up to their terminator (or the end: an unfinished one would swallow what
 // follows it on a terminal); then the two-byte ones. 8-bit forms are C1 controls and introduce the same sequences.
 const CSI = /(?:\u001b\[|\u009b)[0-?]*[ -/]*[@-~]?/g;
 const STRINGS = /(?:\u001b[\]PX^_]|[\u009d\u0090\u0098\u009e\u009f])[\s\S]*?(?:\u0007|\u001b\\|\u009c|$)/g;
 const TWO_BYTE = /\u001b[ -/]*[0-~]?/g;
 // C0 but for tab and line feed, DEL, C1, marks and overrides of direction, separators of lines, and what has no width at all.
-const CONTROLS = /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2064\u2066-\u206f\ufeff\ufff9-\ufffb]/g;
+const CONTROLS =
+  /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2064\u2066-\u206f\ufeff\ufff9-\ufffb]/g;
+// biome-ignore-end lint/suspicious/noControlCharactersInRegex: as above
 
 /** Text from elsewhere, safe for a terminal: no escape sequences, controls, or tricks of direction. Tabs and line feeds stay. */
 export function plain(text: string): string {

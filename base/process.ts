@@ -17,7 +17,7 @@
  * PR_SET_CHILD_SUBREAPER (Node has no prctl). Ends are polled, because Node has no pidfd and a later process is no parent.
  */
 import { type ChildProcess, execFile, type StdioOptions, spawn } from 'node:child_process';
-import { openSync, closeSync, readdirSync, readFileSync, readlinkSync } from 'node:fs';
+import { closeSync, openSync, readdirSync, readFileSync, readlinkSync } from 'node:fs';
 import { FarfieldError } from '#kernel/errors.ts';
 import type { Clock } from './clock.ts';
 import type { Random } from './random.ts';
@@ -82,7 +82,9 @@ function unshareArgs(containment: 'root' | 'user'): string[] {
 
 function allows(containment: 'root' | 'user'): Promise<boolean> {
   return new Promise((resolve) => {
-    execFile('unshare', [...unshareArgs(containment), '/bin/sh', '-c', 'test -d /proc/1'], { timeout: 5000 }, (error) => resolve(error === null));
+    execFile('unshare', [...unshareArgs(containment), '/bin/sh', '-c', 'test -d /proc/1'], { timeout: 5000 }, (error) =>
+      resolve(error === null),
+    );
   });
 }
 
@@ -121,7 +123,8 @@ export function parseStat(pid: number, text: string): ProcessFacts | undefined {
   const fields = text.slice(text.lastIndexOf(')') + 2).split(' ');
   const [state, parent, , session] = fields;
   const startTicks = fields[19];
-  if (state === undefined || parent === undefined || session === undefined || startTicks === undefined) return undefined;
+  if (state === undefined || parent === undefined || session === undefined || startTicks === undefined)
+    return undefined;
   return { pid, parent: Number(parent), session: Number(session), state, startTicks: Number(startTicks) };
 }
 
@@ -163,7 +166,9 @@ export function pidAlive(handle: Pick<TreeHandle, 'pid' | 'startTicks' | 'bootId
 /** A handle for a process that something else started (a scheduler, an older release): never contained, no marker. */
 export function handleOf(pid: number): TreeHandle | undefined {
   const facts = factsOf(pid);
-  return lives(facts) ? { pid, startTicks: facts.startTicks, bootId: thisBoot(), marker: '', contained: false } : undefined;
+  return lives(facts)
+    ? { pid, startTicks: facts.startTicks, bootId: thisBoot(), marker: '', contained: false }
+    : undefined;
 }
 
 /** Starts a command as the root of a new tree, in its own session and, where allowed, its own PID namespace. */
@@ -180,7 +185,13 @@ export async function startTree(o: StartOptions): Promise<StartedTree> {
   await new Promise<void>((resolve, reject) => {
     child.once('spawn', resolve);
     child.once('error', (cause) => {
-      reject(new FarfieldError('E_NOT_FOUND', `cannot start ${o.command}: ${cause.message}. Check that it exists and may be run`, { cause }));
+      reject(
+        new FarfieldError(
+          'E_NOT_FOUND',
+          `cannot start ${o.command}: ${cause.message}. Check that it exists and may be run`,
+          { cause },
+        ),
+      );
     });
   });
   const pid = child.pid as number;
@@ -271,7 +282,11 @@ class Walk {
     return this.#known.get(facts.pid) === facts.startTicks;
   }
 
-  #addDescendants(all: readonly ProcessFacts[], byPid: ReadonlyMap<number, ProcessFacts>, own: ReadonlySet<number>): void {
+  #addDescendants(
+    all: readonly ProcessFacts[],
+    byPid: ReadonlyMap<number, ProcessFacts>,
+    own: ReadonlySet<number>,
+  ): void {
     for (let grew = true; grew; ) {
       grew = false;
       for (const facts of all) {

@@ -12,13 +12,34 @@
  * and a reflection polyfill, for a parser that we do not need; node:crypto makes the keys, signs, and reads every certificate back
  * before it is used. ECDSA P-256: every TLS stack takes it, which is not yet true of Ed25519 certificates.
  */
-import { createHash, createPrivateKey, createPublicKey, generateKeyPairSync, type KeyObject, sign, X509Certificate } from 'node:crypto';
+import {
+  createHash,
+  createPrivateKey,
+  createPublicKey,
+  generateKeyPairSync,
+  type KeyObject,
+  sign,
+  X509Certificate,
+} from 'node:crypto';
 import { existsSync, readFileSync } from 'node:fs';
 import { isIPv4, isIPv6 } from 'node:net';
 import { join } from 'node:path';
 import { FarfieldError } from '#kernel/errors.ts';
 import type { Clock } from './clock.ts';
-import { bitString, boolean, explicit, implicit, integer, octetString, oid, sequence, TAG, time, tlv, utf8String } from './der.ts';
+import {
+  bitString,
+  boolean,
+  explicit,
+  implicit,
+  integer,
+  octetString,
+  oid,
+  sequence,
+  TAG,
+  time,
+  tlv,
+  utf8String,
+} from './der.ts';
 import { openPrivateFolder, readSecret, writeDurableSync } from './files.ts';
 import type { Random } from './random.ts';
 
@@ -77,7 +98,8 @@ function extension(id: string, critical: boolean, value: Uint8Array): Uint8Array
 function ipBytes(address: string): Uint8Array {
   if (isIPv4(address)) return Uint8Array.from(address.split('.').map(Number));
   const [head = '', tail] = address.split('::');
-  const words = (text: string | undefined): number[] => (text ? text.split(':').map((word) => Number.parseInt(word, 16)) : []);
+  const words = (text: string | undefined): number[] =>
+    text ? text.split(':').map((word) => Number.parseInt(word, 16)) : [];
   const [before, after] = [words(head), words(tail)];
   const all = [...before, ...new Array<number>(8 - before.length - after.length).fill(0), ...after];
   return Uint8Array.from(all.flatMap((word) => [word >> 8, word & 0xff]));
@@ -138,7 +160,8 @@ export function makeCa(o: IssueOptions): Certified {
 /** A server certificate for the names (host names and IP addresses). */
 export function issueServerCert(ca: Certified, names: readonly string[], o: IssueOptions): Certified {
   const [first] = names;
-  if (first === undefined) throw new FarfieldError('E_BAD_REQUEST', 'a server certificate needs a host name or address');
+  if (first === undefined)
+    throw new FarfieldError('E_BAD_REQUEST', 'a server certificate needs a host name or address');
   const authority = new X509Certificate(ca.cert);
   const signer = createPrivateKey(ca.key);
   const key = newKey();
@@ -151,7 +174,10 @@ export function issueServerCert(ca: Certified, names: readonly string[], o: Issu
     extension(OID.subjectAltName, false, sequence(...names.map(alternativeName))),
   ];
   const issuer = commonName(authority);
-  const cert = issue({ issuer, subject: first.slice(0, 64), subjectKey: key, signer, lifeMs: SERVER_LIFE_MS, extensions }, o);
+  const cert = issue(
+    { issuer, subject: first.slice(0, 64), subjectKey: key, signer, lifeMs: SERVER_LIFE_MS, extensions },
+    o,
+  );
   return { cert, key: pem(key) };
 }
 
@@ -212,13 +238,26 @@ export function openServerTls(folder: string, o: OpenTlsOptions): ServerTls {
   const issueOptions = { nowMs: o.clock.now(), random: o.random };
   const names = [...new Set([...ALWAYS, ...(o.names ?? [])])];
   const ca = loadPair(folder, 'ca') ?? savePair(folder, 'ca', makeCa(issueOptions));
-  if (!keyFits(ca)) throw new FarfieldError('E_CONFLICT', `ca.pem and ca.key in ${folder} do not belong together. Restore both from one backup`);
+  if (!keyFits(ca))
+    throw new FarfieldError(
+      'E_CONFLICT',
+      `ca.pem and ca.key in ${folder} do not belong together. Restore both from one backup`,
+    );
   let server = loadPair(folder, 'server');
   // A pair torn by a crash between its two files is as good as none.
-  if (server === undefined || !keyFits(server) || renewalReason(ca.cert, server.cert, names, o.clock.now()) !== undefined) {
+  if (
+    server === undefined ||
+    !keyFits(server) ||
+    renewalReason(ca.cert, server.cert, names, o.clock.now()) !== undefined
+  ) {
     server = savePair(folder, 'server', issueServerCert(ca, names, issueOptions));
   }
-  return { ca: ca.cert, cert: server.cert, key: server.key, notAfterMs: Date.parse(new X509Certificate(server.cert).validTo) };
+  return {
+    ca: ca.cert,
+    cert: server.cert,
+    key: server.key,
+    notAfterMs: Date.parse(new X509Certificate(server.cert).validTo),
+  };
 }
 
 /** What two people compare over the telephone: SHA-256 of the certificate, in pairs of hex digits. */

@@ -7,7 +7,7 @@
  */
 import { readFileSync, statSync } from 'node:fs';
 import type { Static, TSchema } from 'typebox';
-import { isPair, isScalar, LineCounter, type Document, parseDocument, visit } from 'yaml';
+import { type Document, isPair, isScalar, LineCounter, parseDocument, visit } from 'yaml';
 import { FarfieldError } from '#kernel/errors.ts';
 import { check } from '#kernel/schema.ts';
 import { errno } from './files.ts';
@@ -20,7 +20,8 @@ const MAX_ALIASES = 100;
 
 export function readYaml<S extends TSchema>(path: string, schema: S): Static<S> {
   try {
-    if (statSync(path).size > MAX_YAML_BYTES) throw new FarfieldError('E_TOO_LARGE', `${path} has over ${MAX_YAML_BYTES} bytes`);
+    if (statSync(path).size > MAX_YAML_BYTES)
+      throw new FarfieldError('E_TOO_LARGE', `${path} has over ${MAX_YAML_BYTES} bytes`);
     return parseYaml(readFileSync(path, 'utf8'), schema, path);
   } catch (error) {
     if (errno(error) === 'ENOENT') throw new FarfieldError('E_NOT_FOUND', `there is no file ${path}`);
@@ -36,7 +37,10 @@ export function parseYaml<S extends TSchema>(text: string, schema: S, name: stri
   const keys = checked.path === '' ? [] : checked.path.split('.');
   const place = `${name}${value.lineOf(keys)}`;
   const where = checked.path === '' ? 'the file' : `"${plainLine(checked.path)}"`;
-  throw new FarfieldError('E_BAD_REQUEST', `${place}: ${where} ${checked.message}${suggestion(schema, keys, checked.message)}`);
+  throw new FarfieldError(
+    'E_BAD_REQUEST',
+    `${place}: ${where} ${checked.message}${suggestion(schema, keys, checked.message)}`,
+  );
 }
 
 export interface LoadedYaml {
@@ -93,7 +97,10 @@ function pathOf(ancestors: readonly unknown[], last: unknown): string[] {
   for (const [index, node] of line.entries()) {
     if (isPair(node) && isScalar(node.key)) path.push(String(node.key.value));
     const next = line[index + 1];
-    const items = node !== null && typeof node === 'object' && 'items' in node && Array.isArray(node.items) ? node.items : undefined;
+    const items =
+      node !== null && typeof node === 'object' && 'items' in node && Array.isArray(node.items)
+        ? node.items
+        : undefined;
     if (items !== undefined && next !== undefined && !isPair(next)) path.push(String(items.indexOf(next)));
   }
   return path;

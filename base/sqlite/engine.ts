@@ -73,16 +73,32 @@ export function failureOf(reason: unknown): Failure {
   const text = reason instanceof Error ? reason.message : String(reason);
   const stack = reason instanceof Error ? reason.stack : undefined;
   if (code === SQLITE_FULL) {
-    return { code: 'E_DISK_FULL', message: 'the store cannot grow: its disk, or its page limit, is full. Free room, then try again' };
+    return {
+      code: 'E_DISK_FULL',
+      message: 'the store cannot grow: its disk, or its page limit, is full. Free room, then try again',
+    };
   }
   if (code === SQLITE_BUSY) {
-    return { code: 'E_UNAVAILABLE', message: 'the store is locked by another process. End that process, then try again' };
+    return {
+      code: 'E_UNAVAILABLE',
+      message: 'the store is locked by another process. End that process, then try again',
+    };
   }
   if (isFatal(reason)) {
-    return { code: 'E_UNAVAILABLE', message: `the store's disk failed (${text}). Check the disk, then start this process again`, stack };
+    return {
+      code: 'E_UNAVAILABLE',
+      message: `the store's disk failed (${text}). Check the disk, then start this process again`,
+      stack,
+    };
   }
   if (!(reason instanceof FarfieldError)) return { code: 'E_INTERNAL', message: text, stack };
-  return { code: reason.code, message: reason.message, stack, retryAfterS: reason.retryAfterS, details: reason.details };
+  return {
+    code: reason.code,
+    message: reason.message,
+    stack,
+    retryAfterS: reason.retryAfterS,
+    details: reason.details,
+  };
 }
 
 /** The inverse, on the other side of the boundary. */
@@ -96,7 +112,7 @@ export function errorOf(failure: Failure): FarfieldError {
 }
 
 function storedVersion(db: DatabaseSync): number {
-  return Number(db.prepare('pragma user_version').get()?.['user_version'] ?? 0);
+  return Number(db.prepare('pragma user_version').get()?.user_version ?? 0);
 }
 
 /** Each step in a transaction of its own, together with the number that says it was done. */
@@ -237,8 +253,8 @@ export function openEngine<C, R>(module: Pick<CommandModule<C, R>, 'schema' | 'o
     reruns: () => reruns,
     wal() {
       const row = walState.get();
-      const pages = Number(row?.['log'] ?? 0);
-      return { pages, behind: pages - Number(row?.['checkpointed'] ?? 0) };
+      const pages = Number(row?.log ?? 0);
+      return { pages, behind: pages - Number(row?.checkpointed ?? 0) };
     },
     checkpoint: () => void passive.get(),
     close: () => db.close(),

@@ -39,7 +39,8 @@ function moved(value: unknown, arena: Arena): unknown {
     return copy;
   }
   if (Array.isArray(value)) return value.map((element) => moved(element, arena));
-  if (value instanceof Map) return new Map([...value].map(([key, element]) => [moved(key, arena), moved(element, arena)]));
+  if (value instanceof Map)
+    return new Map([...value].map(([key, element]) => [moved(key, arena), moved(element, arena)]));
   if (value instanceof Set) return new Set([...value].map((element) => moved(element, arena)));
   const out: Record<string, unknown> = {};
   for (const key of Object.keys(value)) out[key] = moved((value as Record<string, unknown>)[key], arena);

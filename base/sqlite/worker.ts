@@ -37,7 +37,10 @@ export interface FromWriter {
   readonly walBehind?: number;
 }
 
-export type ToReader = { readonly id: number; readonly query: unknown } | { readonly checkpoint: true } | { readonly end: true };
+export type ToReader =
+  | { readonly id: number; readonly query: unknown }
+  | { readonly checkpoint: true }
+  | { readonly end: true };
 export interface FromReader {
   readonly opened?: true;
   readonly refused?: Failure;
