@@ -16,7 +16,14 @@ import type { Client } from '../ts/client.ts';
 import type { ArgInput } from '../ts/submission.ts';
 import type { ProgressLine } from './progress.ts';
 
-const TYPES: Record<string, ArgType> = { '.h5': 'hdf5', '.hdf5': 'hdf5', '.nxs': 'hdf5', '.npy': 'npy', '.arrow': 'arrow', '.json': 'json' };
+const TYPES: Record<string, ArgType> = {
+  '.h5': 'hdf5',
+  '.hdf5': 'hdf5',
+  '.nxs': 'hdf5',
+  '.npy': 'npy',
+  '.arrow': 'arrow',
+  '.json': 'json',
+};
 
 interface FileText {
   readonly path: string;
@@ -31,11 +38,17 @@ export function splitFile(text: string): FileText {
 
 function typeOf(path: string): ArgType {
   const type = TYPES[extname(path).toLowerCase()];
-  if (type === undefined) throw usage(`cannot tell the type of ${path}; its name must end in ${Object.keys(TYPES).join(', ')}`);
+  if (type === undefined)
+    throw usage(`cannot tell the type of ${path}; its name must end in ${Object.keys(TYPES).join(', ')}`);
   return type;
 }
 
-export async function readArg(context: CliContext, client: Client, text: string, line: ProgressLine): Promise<ArgInput> {
+export async function readArg(
+  context: CliContext,
+  client: Client,
+  text: string,
+  line: ProgressLine,
+): Promise<ArgInput> {
   const equals = text.indexOf('=');
   if (equals < 1) throw usage(`"${text}" is no argument; write NAME=FILE, NAME=endpoint:/PATH or NAME=json:TEXT`);
   const name = text.slice(0, equals);
@@ -58,7 +71,13 @@ function jsonArg(name: string, text: string): ArgInput {
   return { name, type: 'json', bytes: utf8(text) };
 }
 
-async function fileArg(context: CliContext, client: Client, name: string, file: FileText, line: ProgressLine): Promise<ArgInput> {
+async function fileArg(
+  context: CliContext,
+  client: Client,
+  name: string,
+  file: FileText,
+  line: ProgressLine,
+): Promise<ArgInput> {
   const path = resolve(context.cwd, file.path);
   const type = typeOf(path);
   const sel = file.sel === undefined ? {} : { sel: file.sel };

@@ -5,8 +5,8 @@ import type { Command } from 'commander';
 import { type CliContext, usage } from '#base/cli.ts';
 import { FarfieldError } from '#kernel/errors.ts';
 import { DEFAULT_MAX_FAILURES, DEFAULT_TICKET_LIFE_S, EXTRA_STARTS } from '#kernel/limits.ts';
-import { readManifest } from '#kernel/tokens/manifest.ts';
-import type { SubmittedTicket } from '../ts/client.ts';
+import { openManifest } from '#kernel/tokens/manifest.ts';
+import type { Submitted } from '../ts/client.ts';
 import { readArg } from './args.ts';
 import { type ClientSetting, parseDuration, resolveEndpoint } from './common.ts';
 import type { ProgressLine } from './progress.ts';
@@ -46,12 +46,18 @@ export function wholeNumber(text: string, what: string): number {
 }
 
 /** Reads the manifest and the arguments (uploading large ones), and submits. */
-export async function submitCall(context: CliContext, setting: ClientSetting, manifestPath: string, options: CallOptions, line: ProgressLine): Promise<SubmittedTicket> {
+export async function submitCall(
+  context: CliContext,
+  setting: ClientSetting,
+  manifestPath: string,
+  options: CallOptions,
+  line: ProgressLine,
+): Promise<Submitted> {
   const { client, home } = setting;
   const text = await readFile(resolve(context.cwd, manifestPath), 'utf8').catch((cause: unknown) => {
     throw new FarfieldError('E_INPUT', `cannot read the manifest ${manifestPath}. Is the path right?`, { cause });
   });
-  const { claims, digest } = readManifest(text);
+  const { claims, digest } = openManifest(text, []);
   const endpoint = await resolveEndpoint(context, home, options.endpoint);
   await client.connect();
   const args = [];
@@ -76,7 +82,8 @@ export async function submitCall(context: CliContext, setting: ClientSetting, ma
       },
       run: {
         maxFailures,
-        maxStarts: options.maxStarts === undefined ? maxFailures + EXTRA_STARTS : wholeNumber(options.maxStarts, '--max-starts'),
+        maxStarts:
+          options.maxStarts === undefined ? maxFailures + EXTRA_STARTS : wholeNumber(options.maxStarts, '--max-starts'),
         timeoutS: parseDuration(options.timeout),
         uncertainty: { method: 'l2', samples: 0, level: 0.95 },
       },

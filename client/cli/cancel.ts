@@ -15,6 +15,10 @@ export const register: RegisterVerb = (program, context) => {
       const items = await client.cancel(ticket, item === undefined ? undefined : [item]);
       if (command.optsWithGlobals().json === true) writeJson(context.stdout, { id: ticket, items });
       else if (items === 0) writeLine(context.stdout, 'nothing of it was open');
-      else writeLine(context.stdout, `cancel of ${items} item${items === 1 ? '' : 's'} is on its way; \`farfield result ${id}\` shows how it ended`);
+      else
+        writeLine(
+          context.stdout,
+          `cancel of ${items} item${items === 1 ? '' : 's'} is on its way; \`farfield result ${id}\` shows how it ended`,
+        );
     });
 };

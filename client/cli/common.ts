@@ -2,7 +2,7 @@
 import { type CliContext, usage, writeLine } from '#base/cli.ts';
 import { plain } from '#base/log.ts';
 import { FarfieldError } from '#kernel/errors.ts';
-import { THUMBPRINT, parseInvocationId } from '#kernel/ids.ts';
+import { parseInvocationId, THUMBPRINT } from '#kernel/ids.ts';
 import { type Client, createClient } from '../ts/client.ts';
 import { type Home, openHome } from '../ts/home.ts';
 
@@ -21,7 +21,7 @@ export async function openClient(context: CliContext): Promise<ClientSetting> {
     session: await home.session(context.clock.now() / 1000),
     clock: context.clock,
     random: context.random,
-    noteTicket: (ticket) => home.noteTicket(ticket),
+    noteTickets: (tickets) => home.noteTickets(tickets),
     minSeq: (endpoint) => seqOf.get(endpoint) ?? 1,
     onNotice: (message) => writeLine(context.stderr, `note: ${plain(message)}`),
   });
@@ -38,10 +38,16 @@ export async function resolveEndpoint(context: CliContext, home: Home, name: str
   if (pin !== undefined) return pin.endpoint;
   if (!THUMBPRINT.test(name)) {
     const known = pins.map((each) => each.name).join(', ') || 'none';
-    throw new FarfieldError('E_ENDPOINT_UNKNOWN', `no endpoint is pinned as "${name}" (pinned: ${known}). Get its id from the site and run \`farfield login --pin NAME=ID\``);
+    throw new FarfieldError(
+      'E_ENDPOINT_UNKNOWN',
+      `no endpoint is pinned as "${name}" (pinned: ${known}). Get its id from the site and run \`farfield login --pin NAME=ID\``,
+    );
   }
   if (context.stdin.isTTY !== true) {
-    throw new FarfieldError('E_ENDPOINT_UNKNOWN', `endpoint ${name} is not pinned. Check the id with the site, then run \`farfield login --pin NAME=${name}\``);
+    throw new FarfieldError(
+      'E_ENDPOINT_UNKNOWN',
+      `endpoint ${name} is not pinned. Check the id with the site, then run \`farfield login --pin NAME=${name}\``,
+    );
   }
   writeLine(context.stderr, `warning: first use of endpoint ${name}; compare this id with what the site published`);
   await home.savePins([...pins, { name: name.slice(0, 8), endpoint: name, seq: 1 }]);
@@ -52,7 +58,8 @@ export async function resolveEndpoint(context: CliContext, home: Home, name: str
 export function parseTarget(text: string): { ticket: string; item: number | undefined } {
   if (/^[0-9a-f]{32}$/.test(text)) return { ticket: text, item: undefined };
   const parsed = parseInvocationId(text);
-  if (parsed === undefined) throw usage(`"${text}" is no invocation id: 32 hex digits, then .ITEM if you mean one item`);
+  if (parsed === undefined)
+    throw usage(`"${text}" is no invocation id: 32 hex digits, then .ITEM if you mean one item`);
   return parsed;
 }
 

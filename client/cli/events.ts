@@ -27,7 +27,8 @@ export async function untilAborted(context: CliContext): Promise<void> {
 function describe(event: BrokerEvent): string {
   const data = event.data as Record<string, unknown>;
   if (event.type === 'running') return `${String(data.id)} ${plain(String(data.state))}: ${plain(String(data.detail))}`;
-  if (event.type === 'log') return `${String(data.id)} log ${plain(Buffer.from(String(data.data), 'base64').toString()).trimEnd()}`;
+  if (event.type === 'log')
+    return `${String(data.id)} log ${plain(Buffer.from(String(data.data), 'base64').toString()).trimEnd()}`;
   if (event.type === 'terminal') {
     const tickets = (data as { tickets?: { id: string; items: number[] }[] }).tickets ?? [];
     return tickets.map((each) => `${each.id} ended: ${each.items.length} item(s)`).join('\n');

@@ -1,4 +1,5 @@
 /** `farfield function sign`: a publisher's manifest for a model folder or a built-in function. */
+import { existsSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import type { Command } from 'commander';
@@ -11,7 +12,7 @@ import { FarfieldError } from '#kernel/errors.ts';
 import { assertShape } from '#kernel/schema.ts';
 import { type ManifestClaims, ManifestClaims as ManifestShape } from '#kernel/tokens/claims.ts';
 import { openManifest, signManifest } from '#kernel/tokens/manifest.ts';
-import { ModelJson } from '#protos/model.ts';
+import { Model } from '#protos/model.ts';
 import { openHome } from '../ts/home.ts';
 
 interface SignOptions {
@@ -30,17 +31,28 @@ export const register: RegisterVerb = (program, context) => {
     .option('--runtime <name...>', 'runtimes in which it may run', ['process', 'apptainer'])
     .action(async (source: string, options: SignOptions, command: Command) => {
       const home = openHome(context.home);
-      await openPrivateFolder(join(home.folder, 'keys'));
+      openPrivateFolder(join(home.folder, 'keys'));
       const path = home.file('publisher');
-      const signer = await loadSigner(path).catch(() => createKeyFile(path));
+      const signer = existsSync(path) ? loadSigner(path) : createKeyFile(path);
       const full = resolve(context.cwd, source);
       const claims = full.endsWith('.json') ? await readClaims(full) : await modelManifest(full, options.runtime);
       const text = signManifest(claims, [signer]);
       const { digest } = openManifest(text, [signer.jwk]);
       await writeDurable(resolve(context.cwd, options.out), utf8(text), 0o644);
-      const shown = { name: claims.name, version: claims.version, manifest: digest, publisher: signer.jwk, models: claims.models, out: options.out };
+      const shown = {
+        name: claims.name,
+        version: claims.version,
+        manifest: digest,
+        publisher: signer.jwk,
+        models: claims.models,
+        out: options.out,
+      };
       if (command.optsWithGlobals().json === true) writeJson(context.stdout, shown);
-      else writeLine(context.stdout, `${claims.name} ${claims.version} ${digest}\nsigned by publisher ${signer.kid}, written to ${options.out}`);
+      else
+        writeLine(
+          context.stdout,
+          `${claims.name} ${claims.version} ${digest}\nsigned by publisher ${signer.kid}, written to ${options.out}`,
+        );
     });
 };
 
@@ -61,7 +73,7 @@ async function readClaims(path: string): Promise<ManifestClaims> {
 
 /** Arguments of a model function are fixed: what to predict on, and optionally the truth to compare with. */
 async function modelManifest(folder: string, runtimes: readonly string[]): Promise<ManifestClaims> {
-  const model = assertShape(ModelJson, await readJson(join(folder, 'model.json')), 'E_MODEL', join(folder, 'model.json'));
+  const model = assertShape(Model, await readJson(join(folder, 'model.json')), 'E_MODEL', join(folder, 'model.json'));
   return {
     v: 1,
     name: model.name,

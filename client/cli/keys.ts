@@ -1,7 +1,9 @@
 /** `farfield keys`: the long-term key. It signs delegations only, and is made here, never sent. */
-import { access } from 'node:fs/promises';
+import { existsSync } from 'node:fs';
+import { dirname } from 'node:path';
 import type { Command } from 'commander';
 import { type CliContext, type RegisterVerb, writeJson, writeLine } from '#base/cli.ts';
+import { openPrivateFolder } from '#base/files.ts';
 import { createKeyFile, loadSigner } from '#base/keys.ts';
 import { FarfieldError } from '#kernel/errors.ts';
 import { type HomeFile, openHome } from '../ts/home.ts';
@@ -9,17 +11,24 @@ import { type HomeFile, openHome } from '../ts/home.ts';
 const KINDS: Record<string, HomeFile> = { principal: 'principal', publisher: 'publisher' };
 
 export const register: RegisterVerb = (program, context) => {
-  const keys = program.command('keys').description('your long-term keys: `principal` signs delegations, `publisher` signs manifests');
+  const keys = program
+    .command('keys')
+    .description('your long-term keys: `principal` signs delegations, `publisher` signs manifests');
   keys
     .command('new')
     .description('make a key; refuses to replace one')
     .argument('[kind]', 'principal or publisher', 'principal')
     .action(async (kind: string, _options: unknown, command: Command) => {
       const path = openHome(context.home).file(fileOf(kind));
-      if (await access(path).then(() => true, () => false)) {
-        throw new FarfieldError('E_CONFLICT', `there is a ${kind} key already; \`farfield keys show ${kind}\` shows its id. Move ${path} away to make a new one`);
+      if (existsSync(path)) {
+        throw new FarfieldError(
+          'E_CONFLICT',
+          `there is a ${kind} key already; \`farfield keys show ${kind}\` shows its id. Move ${path} away to make a new one`,
+        );
       }
-      const signer = await createKeyFile(path);
+      openPrivateFolder(context.home);
+      openPrivateFolder(dirname(path));
+      const signer = createKeyFile(path);
       print(context, command, { kind, kid: signer.kid, jwk: signer.jwk });
     });
   keys
@@ -27,9 +36,14 @@ export const register: RegisterVerb = (program, context) => {
     .description('print the id of a key: what a site pins')
     .argument('[kind]', 'principal or publisher', 'principal')
     .action(async (kind: string, _options: unknown, command: Command) => {
-      const signer = await loadSigner(openHome(context.home).file(fileOf(kind))).catch((cause: unknown) => {
-        throw new FarfieldError('E_NOT_FOUND', `there is no ${kind} key yet; make one with \`farfield keys new ${kind}\``, { cause });
-      });
+      const path = openHome(context.home).file(fileOf(kind));
+      if (!existsSync(path)) {
+        throw new FarfieldError(
+          'E_NOT_FOUND',
+          `there is no ${kind} key yet; make one with \`farfield keys new ${kind}\``,
+        );
+      }
+      const signer = loadSigner(path);
       print(context, command, { kind, kid: signer.kid, jwk: signer.jwk });
     });
 };

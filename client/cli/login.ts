@@ -4,6 +4,8 @@
  * A session lives at most 12 hours and can sign only what its delegation allows. `--queue-for` makes the delegation
  * admissible for longer, for one endpoint, so that work for an offline endpoint can wait there.
  */
+import { existsSync } from 'node:fs';
+import { rm } from 'node:fs/promises';
 import type { Command } from 'commander';
 import { type CliContext, type RegisterVerb, usage, writeJson, writeLine } from '#base/cli.ts';
 import { openPrivateFolder, writeDurable } from '#base/files.ts';
@@ -39,24 +41,25 @@ export const register: RegisterVerb = (program, context) => {
     .option('--pin <name=id...>', 'remember an endpoint id that the site gave you')
     .action(async (token: string | undefined, options: LoginOptions, command: Command) => {
       const home = openHome(context.home);
-      await openPrivateFolder(home.folder);
-      await openPrivateFolder(`${home.folder}/keys`);
-      const principal = await principalKey(home);
+      openPrivateFolder(home.folder);
+      openPrivateFolder(`${home.folder}/keys`);
+      const principal = principalKey(home);
       if (token !== undefined) await redeem(context, home, principal, token);
       await savePins(home, options.pin ?? []);
       const until = await makeSession(context, home, principal, options);
-      if (command.optsWithGlobals().json === true) writeJson(context.stdout, { principal: principal.kid, as: options.as, until });
-      else writeLine(context.stdout, `logged in as ${options.as} (key ${principal.kid}) until ${new Date(until * 1000).toISOString()}`);
+      if (command.optsWithGlobals().json === true)
+        writeJson(context.stdout, { principal: principal.kid, as: options.as, until });
+      else
+        writeLine(
+          context.stdout,
+          `logged in as ${options.as} (key ${principal.kid}) until ${new Date(until * 1000).toISOString()}`,
+        );
     });
 };
 
-async function principalKey(home: Home): Promise<Signer> {
-  try {
-    return await loadSigner(home.file('principal'));
-  } catch (cause) {
-    if ((FarfieldError.from(cause).cause as { code?: string } | undefined)?.code !== 'ENOENT' && (cause as { code?: string }).code !== 'ENOENT') throw cause;
-    return createKeyFile(home.file('principal'));
-  }
+function principalKey(home: Home): Signer {
+  const path = home.file('principal');
+  return existsSync(path) ? loadSigner(path) : createKeyFile(path);
 }
 
 /** Presents the one-use secret and keeps where the broker is and how to know it. */
@@ -65,21 +68,44 @@ async function redeem(context: CliContext, home: Home, principal: Signer, token:
   if (bytes === undefined) throw usage('an invitation begins with ff1. and is one long word; copy it whole');
   const invitation = assertShape(Invitation, JSON.parse(fromUtf8(bytes)), 'E_ENROLMENT', 'the invitation');
   if (invitation.for.kind !== 'user' || invitation.for.id !== principal.kid) {
-    throw new FarfieldError('E_ENROLMENT', `this invitation is for ${invitation.for.kind} ${invitation.for.id}; your key is ${principal.kid}. Ask for one with \`farfield broker invite --user ${principal.kid}\``);
+    throw new FarfieldError(
+      'E_ENROLMENT',
+      `this invitation is for ${invitation.for.kind} ${invitation.for.id}; your key is ${principal.kid}. Ask for one with \`farfield broker invite --user ${principal.kid}\``,
+    );
   }
   const { url, grpc, ca, brokerId } = invitation;
-  await using http = createBrokerHttp({ broker: { url, ca, brokerId }, signer: principal, chain: [], clock: context.clock, random: context.random });
+  await using http = createBrokerHttp({
+    broker: { url, ca, brokerId },
+    signer: principal,
+    chain: [],
+    clock: context.clock,
+    random: context.random,
+  });
   const body = utf8(JSON.stringify({ secret: invitation.secret, jwk: principal.jwk }));
-  const reply = await http.json<{ brokerId: string }>({ method: 'POST', path: ROUTES.users.url, body, contentType: 'application/json' });
-  if (reply.brokerId !== brokerId) throw new FarfieldError('E_ENROLMENT', `the broker at ${url} calls itself ${reply.brokerId}, the invitation says ${brokerId}: do not use it`);
-  await writeDurable(home.file('profile'), utf8(`${JSON.stringify({ url, grpc, ca, brokerId }, undefined, 2)}\n`), 0o600);
+  const reply = await http.json<{ brokerId: string }>({
+    method: 'POST',
+    path: ROUTES.users.url,
+    body,
+    contentType: 'application/json',
+  });
+  if (reply.brokerId !== brokerId)
+    throw new FarfieldError(
+      'E_ENROLMENT',
+      `the broker at ${url} calls itself ${reply.brokerId}, the invitation says ${brokerId}: do not use it`,
+    );
+  await writeDurable(
+    home.file('profile'),
+    utf8(`${JSON.stringify({ url, grpc, ca, brokerId }, undefined, 2)}\n`),
+    0o600,
+  );
 }
 
 async function savePins(home: Home, given: readonly string[]): Promise<void> {
   if (given.length === 0) return;
   const fresh = given.map((text) => {
     const [name = '', endpoint = ''] = text.split('=');
-    if (name === '' || !THUMBPRINT.test(endpoint)) throw usage(`--pin takes NAME=ID with an id of 43 characters, not "${text}"`);
+    if (name === '' || !THUMBPRINT.test(endpoint))
+      throw usage(`--pin takes NAME=ID with an id of 43 characters, not "${text}"`);
     return { name, endpoint, seq: 1 };
   });
   const kept = (await home.pins()).filter((pin) => !fresh.some((each) => each.name === pin.name));
@@ -90,11 +116,14 @@ async function makeSession(context: CliContext, home: Home, principal: Signer, o
   const lifeS = parseDuration(options.for);
   if (lifeS > MAX_SESSION_S) throw usage(`--for is at most 12h: a session key lies in a file that your notebooks read`);
   const endpoint = options.endpoint === undefined ? undefined : await pinned(home, options.endpoint);
-  if (options.queueFor !== undefined && endpoint === undefined) throw usage('--queue-for needs --endpoint: work may wait for one endpoint only');
+  if (options.queueFor !== undefined && endpoint === undefined)
+    throw usage('--queue-for needs --endpoint: work may wait for one endpoint only');
   const iat = Math.floor(context.clock.now() / 1000);
   const exp = iat + lifeS;
   const adm = options.queueFor === undefined ? exp : Math.max(exp, iat + parseDuration(options.queueFor));
-  const session = await createKeyFile(home.file('sessionKey'), { replace: true });
+  // A session key is worth nothing without its delegation: the old one is dropped with the session that it replaces.
+  await rm(home.file('sessionKey'), { force: true });
+  const session = createKeyFile(home.file('sessionKey'));
   const delegation = signToken(
     'farfield-delegation+jwt',
     {
@@ -117,6 +146,7 @@ async function makeSession(context: CliContext, home: Home, principal: Signer, o
 
 async function pinned(home: Home, name: string): Promise<string> {
   const pin = (await home.pins()).find((each) => each.name === name || each.endpoint === name);
-  if (pin === undefined) throw new FarfieldError('E_ENDPOINT_UNKNOWN', `no endpoint is pinned as "${name}"; add --pin ${name}=ID`);
+  if (pin === undefined)
+    throw new FarfieldError('E_ENDPOINT_UNKNOWN', `no endpoint is pinned as "${name}"; add --pin ${name}=ID`);
   return pin.endpoint;
 }

@@ -19,8 +19,11 @@ export const register: RegisterVerb = (program, context) => {
         if (log.id === target.ticket && (target.item === undefined || log.item === target.item)) print(context, log);
       });
       const ticket = await client.attach(target.ticket);
-      const ended = target.item === undefined ? ticket.done : ticket.item(target.item);
-      await Promise.race([ended, new Promise((resolve) => context.signal.addEventListener('abort', resolve, { once: true }))]);
+      const ended = target.item === undefined ? ticket.all() : ticket.item(target.item);
+      await Promise.race([
+        ended,
+        new Promise((resolve) => context.signal.addEventListener('abort', resolve, { once: true })),
+      ]);
     });
 };
 

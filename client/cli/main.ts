@@ -8,7 +8,7 @@ import { homedir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { Command, CommanderError } from 'commander';
-import { type CliContext, EXIT, type RegisterVerb, exitCodeOf, reportError } from '#base/cli.ts';
+import { type CliContext, EXIT, exitCodeOf, type RegisterVerb, reportError } from '#base/cli.ts';
 import { systemClock } from '#base/clock.ts';
 import { systemRandom } from '#base/random.ts';
 import { FarfieldError } from '#kernel/errors.ts';
@@ -30,7 +30,10 @@ const VERBS: Record<string, { readonly about: string; readonly load: () => Promi
   cancel: { about: 'cancel a call, or some of its items', load: () => import('./cancel.ts') },
   events: { about: 'follow everything of yours', load: () => import('./events.ts') },
   endpoint: { about: 'deploy and run an endpoint (site admins)', load: () => import('../../agent/cli/endpoint.ts') },
-  policy: { about: 'check a site policy against a call (site admins)', load: () => import('../../agent/cli/policy.ts') },
+  policy: {
+    about: 'check a site policy against a call (site admins)',
+    load: () => import('../../agent/cli/policy.ts'),
+  },
   broker: { about: 'run a broker (operators)', load: () => import('../../broker/cli/broker.ts') },
 };
 
@@ -46,12 +49,16 @@ export async function runCli(argv: readonly string[], context: CliContext): Prom
     .addHelpText('after', EXIT_TEXT)
     .showSuggestionAfterError()
     .exitOverride()
-    .configureOutput({ writeOut: (text) => context.stdout.write(text), writeErr: (text) => context.stderr.write(text) });
+    .configureOutput({
+      writeOut: (text) => context.stdout.write(text),
+      writeErr: (text) => context.stderr.write(text),
+    });
   const json = argv.includes('--json');
   const word = argv.find((arg) => !arg.startsWith('-'));
   try {
     const verb = word === undefined ? undefined : VERBS[word];
-    if (verb === undefined) for (const [name, { about }] of Object.entries(VERBS)) program.command(name).description(about);
+    if (verb === undefined)
+      for (const [name, { about }] of Object.entries(VERBS)) program.command(name).description(about);
     else (await verb.load()).register(program, context);
     inherit(program);
     await program.parseAsync([...argv], { from: 'user' });
@@ -68,14 +75,17 @@ export async function runCli(argv: readonly string[], context: CliContext): Prom
 function inherit(parent: Command): void {
   for (const command of parent.commands) {
     command.copyInheritedSettings(parent);
-    if (!command.options.some((option) => option.long === '--json')) command.option('--json', 'machine-readable output: JSON on stdout');
+    if (!command.options.some((option) => option.long === '--json'))
+      command.option('--json', 'machine-readable output: JSON on stdout');
     inherit(command);
   }
 }
 
 function main(): void {
   const stop = new AbortController();
-  process.once('SIGINT', () => stop.abort(new FarfieldError('E_UNRESOLVED', 'interrupted; the call goes on. `farfield status` shows it')));
+  process.once('SIGINT', () =>
+    stop.abort(new FarfieldError('E_UNRESOLVED', 'interrupted; the call goes on. `farfield status` shows it')),
+  );
   process.once('SIGTERM', () => stop.abort(new FarfieldError('E_UNRESOLVED', 'terminated; the call goes on')));
   const context: CliContext = {
     env: process.env,

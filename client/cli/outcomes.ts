@@ -12,24 +12,41 @@ import { type Outcome, outcomeError } from '../ts/outcome.ts';
 const PRINTED_BYTES = 4096;
 
 /** Writes the result to `out` (or prints a small one) and shows the receipt. Throws what the outcome stands for. */
-export async function deliver(context: CliContext, client: Client, outcome: Outcome, out: string | undefined, json: boolean): Promise<void> {
+export async function deliver(
+  context: CliContext,
+  client: Client,
+  outcome: Outcome,
+  out: string | undefined,
+  json: boolean,
+): Promise<void> {
   const failure = outcomeError(outcome);
   if (failure !== undefined) throw failure;
   const saved = out === undefined ? undefined : resolve(context.cwd, out);
   if (saved !== undefined) {
     if (outcome.result !== undefined) await writeFile(saved, outcome.result);
-    else if (outcome.resultDigest !== undefined) await client.downloadTo({ digest: outcome.resultDigest }, saved);
+    else if (outcome.resultDigest !== undefined) await client.downloadTo(outcome.resultDigest, saved);
   }
   if (json) {
     writeJson(context.stdout, outcomeJson(outcome, saved));
     return;
   }
-  if (saved === undefined && outcome.result !== undefined && outcome.result.byteLength <= PRINTED_BYTES && outcome.detail.res?.type === 'json') {
+  if (
+    saved === undefined &&
+    outcome.result !== undefined &&
+    outcome.result.byteLength <= PRINTED_BYTES &&
+    outcome.detail.res?.type === 'json'
+  ) {
     writeLine(context.stdout, plain(fromUtf8(outcome.result)));
   } else if (saved === undefined) {
-    writeLine(context.stderr, `the result (${outcome.detail.res?.type ?? 'none'}) is kept; fetch it with \`farfield result ${invocationId(outcome.id, outcome.i)} --out FILE\``);
+    writeLine(
+      context.stderr,
+      `the result (${outcome.detail.res?.type ?? 'none'}) is kept; fetch it with \`farfield result ${invocationId(outcome.id, outcome.i)} --out FILE\``,
+    );
   } else writeLine(context.stdout, saved);
-  writeLine(context.stderr, `receipt verified: signed by endpoint ${outcome.endpoint}, attempt ${outcome.attempt}`);
+  writeLine(
+    context.stderr,
+    `receipt verified: signed by endpoint ${outcome.receipt.endpoint}, attempt ${outcome.attempt}`,
+  );
 }
 
 export function outcomeJson(outcome: Outcome, saved?: string): Record<string, unknown> {
@@ -41,6 +58,6 @@ export function outcomeJson(outcome: Outcome, saved?: string): Record<string, un
     ...(outcome.detail.err === undefined ? {} : { error: outcome.detail.err }),
     meas: outcome.meas,
     rep: outcome.detail.rep,
-    receipt: { verified: true, endpoint: outcome.endpoint, token: outcome.receipts },
+    receipt: { verified: true, ...outcome.receipt },
   };
 }

@@ -18,7 +18,8 @@ export function createProgress(context: CliContext, enabled: boolean): ProgressL
   let shown = '';
   return {
     show(text, done = 0, total = 0) {
-      const line = total > 0 ? `${bar(done / total)} ${Math.floor((100 * done) / total)} %  ${plain(text)}` : plain(text);
+      const line =
+        total > 0 ? `${bar(done / total)} ${Math.floor((100 * done) / total)} %  ${plain(text)}` : plain(text);
       if (line === shown) return;
       if (terminal) {
         stderr.write(`\r\x1b[2K${line.slice(0, (stderr.columns ?? 80) - 1)}`);

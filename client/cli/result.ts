@@ -21,7 +21,8 @@ export const register: RegisterVerb = (program, context) => {
       await using _client = client;
       const ticket = await client.attach(target.ticket);
       if (options.all === true) {
-        for (let i = 0; i < ticket.n; i++) writeJson(context.stdout, outcomeJson(await follow(context, ticket, i, line)));
+        for (let i = 0; i < ticket.n; i++)
+          writeJson(context.stdout, outcomeJson(await follow(context, ticket, i, line)));
         return;
       }
       await deliver(context, client, await follow(context, ticket, target.item ?? 0, line), options.out, json);

@@ -8,7 +8,7 @@ import type { Ticket } from '../ts/tracker.ts';
 import { type CallOptions, callOptions, submitCall } from './call.ts';
 import { openClient } from './common.ts';
 import { deliver } from './outcomes.ts';
-import { type ProgressLine, createProgress } from './progress.ts';
+import { createProgress, type ProgressLine } from './progress.ts';
 
 export const register: RegisterVerb = (program, context) => {
   callOptions(program.command('run').description('submit a call, follow it, and fetch the verified result'))
@@ -18,17 +18,25 @@ export const register: RegisterVerb = (program, context) => {
       const line = createProgress(context, !json);
       const setting = await openClient(context);
       await using client = setting.client;
-      const ticket = await submitCall(context, setting, manifest, options, line);
-      if (!json) writeLine(context.stderr, `submitted ${ticket.id}${ticket.note === undefined ? '' : `: ${plain(ticket.note)}`}`);
+      const { ticket, note } = await submitCall(context, setting, manifest, options, line);
+      if (!json) writeLine(context.stderr, `submitted ${ticket.id}${note === undefined ? '' : `: ${plain(note)}`}`);
       await deliver(context, client, await follow(context, ticket, 0, line), options.out, json);
     });
 };
 
 /** Waits for one item, showing where it is. */
 export async function follow(context: CliContext, ticket: Ticket, i: number, line: ProgressLine): Promise<Outcome> {
-  ticket.onProgress(({ state, detail, done, total }) => line.show(detail === '' ? state : `${state}: ${detail}`, done, total));
+  ticket.onProgress(({ state, detail, done, total }) =>
+    line.show(detail === '' ? state : `${state}: ${detail}`, done, total),
+  );
   const left = new Promise<never>((_, reject) => {
-    const leave = (): void => reject(new FarfieldError('E_UNRESOLVED', `detached; ${ticket.id} goes on. \`farfield result ${ticket.id}\` fetches it later`));
+    const leave = (): void =>
+      reject(
+        new FarfieldError(
+          'E_UNRESOLVED',
+          `detached; ${ticket.id} goes on. \`farfield result ${ticket.id}\` fetches it later`,
+        ),
+      );
     if (context.signal.aborted) leave();
     else context.signal.addEventListener('abort', leave, { once: true });
   });

@@ -21,9 +21,14 @@ export const register: RegisterVerb = (program, context) => {
 };
 
 function show(context: CliContext, status: TicketStatus): void {
-  const counts = Object.entries(status.counts).filter(([, count]) => count > 0).map(([state, count]) => (status.n === 1 ? state : `${count} ${state}`));
+  const counts = Object.entries(status.counts)
+    .filter(([, count]) => count > 0)
+    .map(([state, count]) => (status.n === 1 ? state : `${count} ${state}`));
   const at = new Date(status.queuedAt * 1000).toISOString().slice(0, 19);
-  writeLine(context.stdout, `${status.id}  ${at}  ${plain(status.fn)}  ${counts.join(', ')}${status.cancelling ? ' (cancelling)' : ''}`);
+  writeLine(
+    context.stdout,
+    `${status.id}  ${at}  ${plain(status.fn)}  ${counts.join(', ')}${status.cancelling ? ' (cancelling)' : ''}`,
+  );
   for (const item of status.items) {
     if (item.detail === undefined) continue;
     writeLine(context.stdout, `  .${item.i} ${item.state}: ${plain(item.detail)}`);

@@ -12,13 +12,19 @@ export const register: RegisterVerb = (program, context) => {
       const json = command.optsWithGlobals().json === true;
       const setting = await openClient(context);
       await using _client = setting.client;
-      const ticket = await submitCall(context, setting, manifest, options, createProgress(context, !json));
+      const { ticket, outcome, note } = await submitCall(
+        context,
+        setting,
+        manifest,
+        options,
+        createProgress(context, !json),
+      );
       if (json) {
-        writeJson(context.stdout, { id: ticket.id, n: ticket.n, outcome: ticket.outcome, note: ticket.note });
+        writeJson(context.stdout, { id: ticket.id, n: ticket.n, outcome, note });
         return;
       }
       writeLine(context.stdout, ticket.id);
-      if (ticket.note !== undefined) writeLine(context.stderr, plain(ticket.note));
+      if (note !== undefined) writeLine(context.stderr, plain(note));
     },
   );
 };

@@ -18,7 +18,10 @@ export interface L2Report {
   readonly p995: number;
   readonly bias: Readonly<Record<string, number>>;
   readonly histogram: ErrorHistogram;
-  readonly groups?: { readonly by: string; readonly bins: readonly { from: number; to?: number; n: number; mean: number; p95: number }[] };
+  readonly groups?: {
+    readonly by: string;
+    readonly bins: readonly { from: number; to?: number; n: number; mean: number; p95: number }[];
+  };
   readonly baselines?: Readonly<Record<string, { readonly mean: number; readonly p95: number }>>;
 }
 
@@ -84,6 +87,9 @@ export function renderHistogram(histogram: ErrorHistogram, units: string, width 
 export function renderPhases(phasesMs: Readonly<Record<string, number>>): string {
   const total = Object.values(phasesMs).reduce((sum, ms) => sum + ms, 0);
   return Object.entries(phasesMs)
-    .map(([name, ms]) => `  ${name.padEnd(12)} ${ms.toFixed(1).padStart(9)} ms  ${((100 * ms) / total).toFixed(0).padStart(3)} %`)
+    .map(
+      ([name, ms]) =>
+        `  ${name.padEnd(12)} ${ms.toFixed(1).padStart(9)} ms  ${((100 * ms) / total).toFixed(0).padStart(3)} %`,
+    )
     .join('\n');
 }

@@ -1,5 +1,5 @@
 /** Pictures as SVG text: an error histogram, and patches with true and predicted centres. No library, no script inside. */
-import { type ErrorHistogram, bars } from './summary.ts';
+import { bars, type ErrorHistogram } from './summary.ts';
 
 const STYLE = 'font-family="sans-serif" font-size="12" fill="#222"';
 
@@ -35,8 +35,14 @@ export function histogramSvg(histogram: ErrorHistogram, units: string, marks: Ma
   );
   const ticks = [0.001, 0.01, 0.1, 1, 10]
     .filter((value) => Math.log10(value) >= low && Math.log10(value) <= high)
-    .map((value) => `<line x1="${x(value)}" x2="${x(value)}" y1="${top + height}" y2="${top + height + 5}" stroke="#222"/><text x="${x(value)}" y="${top + height + 20}" text-anchor="middle" ${STYLE}>${value}</text>`);
-  const counts = [0, 0.5, 1].map((part) => `<text x="${left - 6}" y="${y(part * most) + 4}" text-anchor="end" ${STYLE}>${Math.round(part * most)}</text>`);
+    .map(
+      (value) =>
+        `<line x1="${x(value)}" x2="${x(value)}" y1="${top + height}" y2="${top + height + 5}" stroke="#222"/><text x="${x(value)}" y="${top + height + 20}" text-anchor="middle" ${STYLE}>${value}</text>`,
+    );
+  const counts = [0, 0.5, 1].map(
+    (part) =>
+      `<text x="${left - 6}" y="${y(part * most) + 4}" text-anchor="end" ${STYLE}>${Math.round(part * most)}</text>`,
+  );
   const mark = (value: number, name: string, row: number): string =>
     value > 0
       ? `<line x1="${x(value).toFixed(1)}" x2="${x(value).toFixed(1)}" y1="${top}" y2="${top + height}" stroke="#cc3311" stroke-dasharray="${row === 0 ? '6 3' : '2 3'}"/><text x="${(x(value) + 4).toFixed(1)}" y="${top + 12 + 15 * row}" ${STYLE}>${name} ${value.toFixed(3)} ${units}</text>`
@@ -73,9 +79,14 @@ export function patchesSvg(patches: readonly PatchPicture[], size: number, title
   const cells = patches.map((patch, k) => {
     const left = 16 + (k % columns) * (side + gap);
     const top = 58 + Math.floor(k / columns) * (side + gap + 8);
-    const at = ([x, y]: readonly [number, number]): [number, number] => [left + (x + 0.5) * pixel, top + (y + 0.5) * pixel];
-    const cross = ([x, y]: [number, number]): string => `<path d="M${(x - 4).toFixed(1)} ${(y - 4).toFixed(1)}l8 8m0 -8l-8 8" stroke="#ee7733" stroke-width="2" fill="none"/>`;
-    const plus = ([x, y]: [number, number]): string => `<path d="M${x.toFixed(1)} ${(y - 6).toFixed(1)}v12m-6 -6h12" stroke="#33bbee" stroke-width="2" fill="none"/>`;
+    const at = ([x, y]: readonly [number, number]): [number, number] => [
+      left + (x + 0.5) * pixel,
+      top + (y + 0.5) * pixel,
+    ];
+    const cross = ([x, y]: [number, number]): string =>
+      `<path d="M${(x - 4).toFixed(1)} ${(y - 4).toFixed(1)}l8 8m0 -8l-8 8" stroke="#ee7733" stroke-width="2" fill="none"/>`;
+    const plus = ([x, y]: [number, number]): string =>
+      `<path d="M${x.toFixed(1)} ${(y - 6).toFixed(1)}v12m-6 -6h12" stroke="#33bbee" stroke-width="2" fill="none"/>`;
     return [
       ...pixels(patch.values, size, pixel, left, top),
       patch.truth === undefined ? '' : plus(at(patch.truth)),
@@ -96,7 +107,9 @@ function pixels(values: ArrayLike<number>, size: number, pixel: number, left: nu
     const value = values[k] ?? 0;
     if (!(value > 0)) continue;
     const grey = Math.round(30 + 225 * Math.sqrt(value / most));
-    cells.push(`<rect x="${left + (k % size) * pixel}" y="${top + Math.floor(k / size) * pixel}" width="${pixel}" height="${pixel}" fill="rgb(${grey},${grey},${grey})"/>`);
+    cells.push(
+      `<rect x="${left + (k % size) * pixel}" y="${top + Math.floor(k / size) * pixel}" width="${pixel}" height="${pixel}" fill="rgb(${grey},${grey},${grey})"/>`,
+    );
   }
   return cells;
 }

@@ -31,7 +31,11 @@ async function digestOfStream(stream: Readable): Promise<string> {
   return `sha256:${hash.digest('hex')}`;
 }
 
-export async function uploadBlob(http: BrokerHttp, source: BlobSource, onProgress?: (sent: number, size: number) => void): Promise<BlobRef> {
+export async function uploadBlob(
+  http: BrokerHttp,
+  source: BlobSource,
+  onProgress?: (sent: number, size: number) => void,
+): Promise<BlobRef> {
   const digest = await digestOfStream(source.open(0));
   const path = ROUTES.blobPut.url.replace(':digest', digest);
   const have = await offsetOf(http, path);

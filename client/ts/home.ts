@@ -48,7 +48,7 @@ export interface Home {
   session(nowS: number): Promise<Session>;
   pins(): Promise<readonly Pin[]>;
   savePins(pins: readonly Pin[]): Promise<void>;
-  noteTicket(ticket: SentTicket): Promise<void>;
+  noteTickets(tickets: readonly SentTicket[]): Promise<void>;
   sentTickets(): Promise<readonly SentTicket[]>;
 }
 
@@ -69,25 +69,29 @@ export function openHome(folder: string): Home {
     folder,
     file,
     async profile() {
-      return (await readJson(file('profile'), 'no broker is configured here. Run `farfield login TOKEN` with the token of `farfield broker invite --user`')) as BrokerAddress & { grpc: string };
+      return (await readJson(
+        file('profile'),
+        'no broker is configured here. Run `farfield login TOKEN` with the token of `farfield broker invite --user`',
+      )) as BrokerAddress & { grpc: string };
     },
     async session(nowS) {
       const hint = 'Run `farfield login`';
       const { chain } = (await readJson(file('session'), `nobody is logged in. ${hint}`)) as { chain: string[] };
       const opened = openChain(chain);
-      if (opened.delegation.claims.exp <= nowS) throw new FarfieldError('E_CHAIN_EXPIRED', `the session is over. ${hint}`);
-      return { signer: await loadSigner(file('sessionKey')), chain, opened };
+      if (opened.delegation.claims.exp <= nowS)
+        throw new FarfieldError('E_CHAIN_EXPIRED', `the session is over. ${hint}`);
+      return { signer: loadSigner(file('sessionKey')), chain, opened };
     },
     async pins() {
       return (await readJson(file('pins'), undefined)) as Pin[];
     },
     async savePins(pins) {
-      await openPrivateFolder(folder);
+      openPrivateFolder(folder);
       await writeDurable(file('pins'), utf8(`${JSON.stringify(pins, undefined, 2)}\n`), 0o600);
     },
-    async noteTicket(ticket) {
-      await openPrivateFolder(folder);
-      await appendFile(file('tickets'), `${JSON.stringify(ticket)}\n`, { mode: 0o600, flush: true });
+    async noteTickets(tickets) {
+      const lines = tickets.map((ticket) => `${JSON.stringify(ticket)}\n`).join('');
+      await appendFile(file('tickets'), lines, { mode: 0o600, flush: true });
     },
     async sentTickets() {
       const text = await readFile(file('tickets'), 'utf8').catch(() => '');
@@ -108,7 +112,7 @@ function parseLine(line: string): SentTicket[] {
 async function readJson(path: string, missing: string | undefined): Promise<unknown> {
   let text: string;
   try {
-    text = new TextDecoder().decode(await readSecret(path));
+    text = new TextDecoder().decode(readSecret(path));
   } catch (cause) {
     if (isMissing(cause)) {
       if (missing === undefined) return [];

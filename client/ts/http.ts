@@ -10,8 +10,8 @@ import type { Readable } from 'node:stream';
 import { Agent, type Dispatcher } from 'undici';
 import type { Clock } from '#base/clock.ts';
 import type { Random } from '#base/random.ts';
-import { digestOf, uuidv7 } from '#kernel/ids.ts';
 import { FarfieldError, isErrorCode } from '#kernel/errors.ts';
+import { digestOf, uuidv7 } from '#kernel/ids.ts';
 import { type Signer, signToken } from '#kernel/jws.ts';
 import { REQUEST_LIFE_S } from '#kernel/limits.ts';
 
@@ -60,7 +60,13 @@ export interface BrokerHttp extends AsyncDisposable {
 export function createBrokerHttp(options: BrokerHttpOptions): BrokerHttp {
   const { broker, signer, chain, clock, random } = options;
   // Two sockets: one is taken for good by the event stream; HTTP/1.1 pipelining would put a submit behind a long read.
-  const agent = new Agent({ connect: { ca: broker.ca }, connections: 8, pipelining: 1, bodyTimeout: 0, headersTimeout: 60_000 });
+  const agent = new Agent({
+    connect: { ca: broker.ca },
+    connections: 8,
+    pipelining: 1,
+    bodyTimeout: 0,
+    headersTimeout: 60_000,
+  });
 
   const authorise = (request: BrokerRequest): Record<string, string> => {
     if (request.unsigned) return {};
@@ -104,7 +110,11 @@ export function createBrokerHttp(options: BrokerHttpOptions): BrokerHttp {
       });
     } catch (cause) {
       if (request.signal?.aborted) throw cause;
-      throw new FarfieldError('E_UNAVAILABLE', `no answer from the broker at ${broker.url}: ${describe(cause)}. Is it running?`, { cause });
+      throw new FarfieldError(
+        'E_UNAVAILABLE',
+        `no answer from the broker at ${broker.url}: ${describe(cause)}. Is it running?`,
+        { cause },
+      );
     }
     if (answer.statusCode >= 200 && answer.statusCode < 300) {
       return { status: answer.statusCode, headers: answer.headers, body: answer.body };
@@ -136,7 +146,11 @@ async function refusal(answer: Dispatcher.ResponseData, request: BrokerRequest):
   try {
     const { error } = JSON.parse(text) as { error: { code: string; message: string; retryAfterS?: number } };
     const code = isErrorCode(error.code) ? error.code : 'E_UNAVAILABLE';
-    return new FarfieldError(code, error.message, error.retryAfterS === undefined ? {} : { retryAfterS: error.retryAfterS });
+    return new FarfieldError(
+      code,
+      error.message,
+      error.retryAfterS === undefined ? {} : { retryAfterS: error.retryAfterS },
+    );
   } catch {
     const what = `${request.method} ${request.path.split('?')[0]}`;
     if (answer.statusCode === 404) return new FarfieldError('E_NOT_FOUND', `${what}: nothing there`);

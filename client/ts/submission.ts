@@ -9,16 +9,27 @@ import { type Bytes, concat, utf8 } from '#kernel/bytes.ts';
 import { FarfieldError } from '#kernel/errors.ts';
 import { digestOf, ticketId } from '#kernel/ids.ts';
 import { itemsRoot, leafHash } from '#kernel/items.ts';
-import { type Signer, parseToken, signToken } from '#kernel/jws.ts';
-import { MAX_INLINE_BYTES, MAX_ITEMS, MAX_ITEM_BYTES } from '#kernel/limits.ts';
+import { parseToken, type Signer, signToken } from '#kernel/jws.ts';
+import { MAX_INLINE_BYTES, MAX_ITEM_BYTES, MAX_ITEMS } from '#kernel/limits.ts';
 import type { Arg, ArgType, ItemBody, Output, Resources, RunSettings, Subject } from '#kernel/tokens/claims.ts';
 import type { SubmissionHeader } from '#protos/http.ts';
 
 /** An argument as a caller gives it: bytes in memory, a blob that the broker has, or data at the endpoint. */
 export type ArgInput =
   | { readonly name: string; readonly type: ArgType; readonly bytes: Bytes; readonly sel?: string }
-  | { readonly name: string; readonly type: ArgType; readonly blob: { digest: string; size: number }; readonly sel?: string }
-  | { readonly name: string; readonly type: ArgType; readonly path: string; readonly sel?: string; readonly digest?: string };
+  | {
+      readonly name: string;
+      readonly type: ArgType;
+      readonly blob: { digest: string; size: number };
+      readonly sel?: string;
+    }
+  | {
+      readonly name: string;
+      readonly type: ArgType;
+      readonly path: string;
+      readonly sel?: string;
+      readonly digest?: string;
+    };
 
 export interface ItemInput {
   readonly args: readonly ArgInput[];
@@ -46,6 +57,8 @@ export interface SignedTicket {
   readonly jti: string;
   readonly endpoint: string;
   readonly n: number;
+  /** `name@version`, for people. */
+  readonly fn: string;
   readonly text: string;
   readonly items: readonly Bytes[];
   readonly inline: readonly Bytes[];
@@ -68,7 +81,14 @@ function claimArg(input: ArgInput, inline: Bytes[]): Arg {
       );
     }
     inline.push(input.bytes);
-    return { name: input.name, type: input.type, at: 'inline', digest: digestOf(input.bytes), size: input.bytes.byteLength, ...sel };
+    return {
+      name: input.name,
+      type: input.type,
+      at: 'inline',
+      digest: digestOf(input.bytes),
+      size: input.bytes.byteLength,
+      ...sel,
+    };
   }
   if ('blob' in input) {
     return { name: input.name, type: input.type, at: 'blob', digest: input.blob.digest, size: input.blob.size, ...sel };
@@ -115,7 +135,11 @@ export function signTicket(
   } else {
     const only = items[0] as ItemInput;
     const run = only.seed === undefined ? terms.run : { ...terms.run, seed: only.seed };
-    text = signToken('farfield-ticket+jwt', { ...common, run, args: only.args.map((arg) => claimArg(arg, inline)) }, signer);
+    text = signToken(
+      'farfield-ticket+jwt',
+      { ...common, run, args: only.args.map((arg) => claimArg(arg, inline)) },
+      signer,
+    );
   }
   const token = parseToken(['farfield-ticket+jwt', 'farfield-batch+jwt'], text);
   const byteLength = [...itemBytes, ...inline].reduce((sum, bytes) => sum + bytes.byteLength, text.length);
@@ -125,6 +149,7 @@ export function signTicket(
     jti: times.jti,
     endpoint: terms.endpoint,
     n: items.length,
+    fn: `${terms.fn.name}@${terms.fn.version}`,
     text,
     items: itemBytes,
     inline,
@@ -139,7 +164,10 @@ function itemText(item: ItemInput, inline: Bytes[]): Bytes {
   };
   const bytes = utf8(JSON.stringify(body));
   if (bytes.byteLength > MAX_ITEM_BYTES) {
-    throw new FarfieldError('E_TOO_LARGE', `an item's description has ${bytes.byteLength} bytes; at most ${MAX_ITEM_BYTES}`);
+    throw new FarfieldError(
+      'E_TOO_LARGE',
+      `an item's description has ${bytes.byteLength} bytes; at most ${MAX_ITEM_BYTES}`,
+    );
   }
   return bytes;
 }

@@ -4,14 +4,15 @@
  * Invariants
  *  T1 An item ends on a verified receipt, once: the first wins, a second that differs is reported and changes nothing.
  *  T2 The broker's word (queued, running, lost) moves what is shown and never ends an item as if it were a receipt; `lost`
- *     and the last possible deadline raise E_UNRESOLVED, after which the item can be attached again.
+ *     raises E_UNRESOLVED, after which the item can be attached again.
+ *  T3 Outcomes are made when they are asked for: counting 1,000 results makes no 1,000 objects.
  */
-import { fromUtf8 } from '#kernel/bytes.ts';
-import { FarfieldError } from '#kernel/errors.ts';
+import { equalBytes } from '#kernel/bytes.ts';
+import type { FarfieldError } from '#kernel/errors.ts';
 import { invocationId } from '#kernel/ids.ts';
-import type { OpenedPack } from '#kernel/receipts.ts';
+import type { OpenedPack, PackTicket } from '#kernel/receipts.ts';
 import type { RunningEvent } from '#protos/http.ts';
-import type { Outcome } from './outcome.ts';
+import { type Outcome, outcomeOf } from './outcome.ts';
 
 /** A state for people, latest wins. */
 export interface Progress {
@@ -21,32 +22,35 @@ export interface Progress {
   readonly total: number;
 }
 
+/** What one pack says of one ticket: `columns` as signed, of which the k-th is item `columns.items[k]`. */
+export interface OutcomeGroup {
+  readonly columns: PackTicket;
+  /** Positions in `columns` that ended just now; those that had ended before are left out. */
+  readonly fresh: readonly number[];
+  outcome(k: number): Outcome;
+}
+
 export interface Ticket {
   readonly id: string;
-  /** Undefined after re-attaching on a machine that did not send it. */
+  /** Undefined after attaching on a machine that did not send it. */
   readonly hash: string | undefined;
   readonly endpoint: string;
   readonly n: number;
+  readonly remaining: number;
   /** All outcomes in item order, once every item has one. */
-  readonly done: Promise<readonly Outcome[]>;
+  all(): Promise<readonly Outcome[]>;
   /** One item's outcome. */
   item(i: number): Promise<Outcome>;
   /** Called with what just ended, in groups as they were committed. */
-  onOutcomes(listener: (outcomes: readonly Outcome[]) => void): void;
+  onOutcomes(listener: (group: OutcomeGroup) => void): void;
   onProgress(listener: (progress: Progress) => void): void;
-  readonly remaining: number;
 }
 
-interface Waiter {
-  resolve(outcome: Outcome): void;
-  reject(error: FarfieldError): void;
-}
-
+/** A ticket as the receiving side sees it. */
 export interface Tracked extends Ticket {
-  settle(outcomes: readonly Outcome[]): void;
+  settle(pack: OpenedPack, ticket: number): void;
   fail(items: readonly number[] | 'all', error: FarfieldError): void;
   progress(event: Pick<RunningEvent, 'state' | 'detail' | 'done' | 'total'>): void;
-  readonly failed: FarfieldError | undefined;
 }
 
 export interface TrackedFacts {
@@ -56,69 +60,98 @@ export interface TrackedFacts {
   readonly n: number;
 }
 
-export function createTracked(facts: TrackedFacts, onAlarm: (message: string) => void): Tracked {
-  const outcomes = new Array<Outcome | undefined>(facts.n);
-  const waiters = new Map<number, Waiter[]>();
-  const listeners: ((group: readonly Outcome[]) => void)[] = [];
-  const progressListeners: ((progress: Progress) => void)[] = [];
-  const all = Promise.withResolvers<readonly Outcome[]>();
-  // A caller may wait for single items only; the promise of all must then not count as unhandled.
-  all.promise.catch(() => undefined);
-  let remaining = facts.n;
-  let failed: FarfieldError | undefined;
+/** Where an item's outcome is: position `k` of ticket `ticket` in `pack`. */
+interface Place {
+  readonly pack: OpenedPack;
+  readonly ticket: number;
+  readonly k: number;
+}
 
-  const accept = (outcome: Outcome): boolean => {
-    const before = outcomes[outcome.i];
-    if (before === undefined) {
-      outcomes[outcome.i] = outcome;
-      remaining -= 1;
-      return true;
+export function createTracked(facts: TrackedFacts, onAlarm: (message: string) => void): Tracked {
+  const groups: { pack: OpenedPack; ticket: number }[] = [];
+  /** Group and position of each item that ended; group 0 is none. */
+  const groupOf = new Uint32Array(facts.n);
+  const placeOf = new Uint32Array(facts.n);
+  const waiters = new Map<number, PromiseWithResolvers<Outcome>[]>();
+  const allWaiters: PromiseWithResolvers<readonly Outcome[]>[] = [];
+  const listeners: ((group: OutcomeGroup) => void)[] = [];
+  const progressListeners: ((progress: Progress) => void)[] = [];
+  let remaining = facts.n;
+  let failure: FarfieldError | undefined;
+
+  const place = (i: number): Place | undefined => {
+    const group = groups[(groupOf[i] ?? 0) - 1];
+    return group === undefined ? undefined : { ...group, k: placeOf[i] ?? 0 };
+  };
+
+  const accept = (pack: OpenedPack, ticket: number): number[] => {
+    const columns = pack.pack.tickets[ticket] as PackTicket;
+    const number = groups.push({ pack, ticket });
+    const fresh: number[] = [];
+    for (const [k, i] of columns.items.entries()) {
+      if (i >= facts.n) onAlarm(`a receipt names item ${i} of ${facts.id}, which has ${facts.n}: ignored`);
+      else if (groupOf[i] === 0) {
+        groupOf[i] = number;
+        placeOf[i] = k;
+        fresh.push(k);
+      } else if (differs(place(i) as Place, columns, k)) {
+        onAlarm(`a second, differing receipt for ${invocationId(facts.id, i)}: keep both and ask the site`);
+      }
     }
-    if (before.status !== outcome.status || before.resultDigest !== outcome.resultDigest) {
-      onAlarm(`a second, differing receipt for ${invocationId(facts.id, outcome.i)}: keep both and ask the site`);
-    }
-    return false;
+    return fresh;
+  };
+
+  const readAll = (): readonly Outcome[] => Array.from({ length: facts.n }, (_, i) => outcomeOf(place(i) as Place));
+  const ask = <T>(list: PromiseWithResolvers<T>[]): Promise<T> => {
+    const asked = Promise.withResolvers<T>();
+    list.push(asked);
+    return asked.promise;
   };
 
   return {
     ...facts,
-    done: all.promise,
     get remaining() {
       return remaining;
     },
-    get failed() {
-      return failed;
+    async all() {
+      if (remaining === 0) return readAll();
+      if (failure !== undefined) throw failure;
+      return ask(allWaiters);
     },
     async item(i) {
-      const known = outcomes[i];
-      if (known !== undefined) return known;
-      if (failed !== undefined) throw failed;
-      return new Promise<Outcome>((resolve, reject) => {
-        waiters.set(i, [...(waiters.get(i) ?? []), { resolve, reject }]);
-      });
+      const known = place(i);
+      if (known !== undefined) return outcomeOf(known);
+      if (failure !== undefined) throw failure;
+      const list = waiters.get(i) ?? [];
+      waiters.set(i, list);
+      return ask(list);
     },
     onOutcomes: (listener) => void listeners.push(listener),
     onProgress: (listener) => void progressListeners.push(listener),
-    settle(group) {
-      const fresh = group.filter(accept);
+    settle(pack, ticket) {
+      const fresh = accept(pack, ticket);
       if (fresh.length === 0) return;
-      for (const listener of listeners) listener(fresh);
+      remaining -= fresh.length;
+      const columns = pack.pack.tickets[ticket] as PackTicket;
+      const outcome = (k: number): Outcome => outcomeOf({ pack, ticket, k });
+      for (const listener of listeners) listener({ columns, fresh, outcome });
       if (waiters.size > 0) {
-        for (const outcome of fresh) {
-          for (const waiter of waiters.get(outcome.i) ?? []) waiter.resolve(outcome);
-          waiters.delete(outcome.i);
+        for (const k of fresh) {
+          const i = columns.items[k] ?? 0;
+          for (const waiter of waiters.get(i) ?? []) waiter.resolve(outcome(k));
+          waiters.delete(i);
         }
       }
-      if (remaining === 0) all.resolve(outcomes as Outcome[]);
+      if (remaining === 0) for (const waiter of allWaiters.splice(0)) waiter.resolve(readAll());
     },
     fail(items, error) {
-      failed = error;
+      failure = error;
       for (const [i, list] of waiters) {
         if (items !== 'all' && !items.includes(i)) continue;
         for (const waiter of list) waiter.reject(error);
         waiters.delete(i);
       }
-      all.reject(error);
+      for (const waiter of allWaiters.splice(0)) waiter.reject(error);
     },
     progress(event) {
       for (const listener of progressListeners) listener(event);
@@ -126,30 +159,9 @@ export function createTracked(facts: TrackedFacts, onAlarm: (message: string) =>
   };
 }
 
-/** The outcomes in a verified pack, by ticket. */
-export function outcomesOf(pack: OpenedPack, endpoint: string): Map<string, Outcome[]> {
-  const byTicket = new Map<string, Outcome[]>();
-  for (const item of pack.items) {
-    const list = byTicket.get(item.ticketId) ?? [];
-    list.push({
-      id: item.ticketId,
-      i: item.i,
-      status: item.status,
-      attempt: item.attempt,
-      result: item.result,
-      resultDigest: item.resultDigest,
-      detail: item.detail,
-      meas: item.meas,
-      receipts: pack.receipts,
-      endpoint,
-    });
-    byTicket.set(item.ticketId, list);
-  }
-  return byTicket;
-}
-
-/** Text of an inline JSON result. */
-export function jsonResult(outcome: Outcome): unknown {
-  if (outcome.result === undefined) throw new FarfieldError('E_USAGE', 'this result is not inline; download it');
-  return JSON.parse(fromUtf8(outcome.result)) as unknown;
+/** Status and result are what a caller acts on; attempt and time may differ between two honest packs of one outcome. */
+function differs(before: Place, columns: PackTicket, k: number): boolean {
+  const old = before.pack.pack.tickets[before.ticket] as PackTicket;
+  const digest = (ticket: PackTicket, at: number): Uint8Array => ticket.resultDigests.subarray(at * 32, at * 32 + 32);
+  return old.statuses[before.k] !== columns.statuses[k] || !equalBytes(digest(old, before.k), digest(columns, k));
 }
