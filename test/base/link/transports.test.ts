@@ -59,7 +59,7 @@ async function unixBench(): Promise<Bench> {
 
 function grpcBench(secure: boolean): () => Promise<Bench> {
   return async () => {
-    const tls = await testTls();
+    const tls = testTls();
     const acceptor = await grpcAcceptor({ host: '127.0.0.1', port: 0, ...(secure ? { tls: tls.server } : { plain: true }) });
     const port = Number(new URL(acceptor.address).port);
     const proxy = await openFaultProxy({ listen: { port: 0 }, to: { port } });
@@ -76,7 +76,7 @@ function grpcBench(secure: boolean): () => Promise<Bench> {
 
 function wsBench(secure: boolean): () => Promise<Bench> {
   return async () => {
-    const tls = await testTls();
+    const tls = testTls();
     const server: HttpServer = secure ? createHttps({ ...tls.server, minVersion: 'TLSv1.3' }) : createHttp();
     await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
     const { port } = server.address() as AddressInfo;
