@@ -98,7 +98,8 @@ function startWorker(role: 'writer' | 'reader', o: ResolvedGroupStoreOptions, be
     maxGroup: MAX_GROUP,
     walSettlePages: WAL_SETTLE_PAGES,
   };
-  return new Worker(o.worker, { workerData, name: `store ${role}` });
+  // None of the process's own flags: a loader hook or a profiler meant for it would run in each thread as well.
+  return new Worker(o.worker, { workerData, name: `store ${role}`, execArgv: [] });
 }
 
 interface Waiter<T> {
