@@ -29,7 +29,8 @@ const Jwk = T.Object(
 /** Who a principal is: by an issuer's credential, or by a pin of the site (`iss: "pin"`). */
 export const Subject = T.Object({ iss: Text, id: Text }, closed);
 
-export const ArgType = T.Enum(['json', 'npy', 'arrow', 'hdf5']);
+/** `bytes` is opaque; the others are typed binary. Never pickle. */
+export const ArgType = T.Enum(['json', 'npy', 'arrow', 'hdf5', 'bytes']);
 
 /** One argument, by digest. `path` and `sel` are signed; the digest may be left out only `at: endpoint`, where it is measured. */
 export const Arg = T.Union([
