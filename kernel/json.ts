@@ -98,10 +98,12 @@ function countKept(value: unknown, code: ErrorCode): number {
     for (const entry of value) kept += countKept(entry, code);
     return kept;
   }
-  for (const [key, member] of Object.entries(value)) {
+  // Keys and an index: Object.entries makes an array a member, half of the cost of reading a ticket.
+  const object = value as Readonly<Record<string, unknown>>;
+  for (const key of Object.keys(object)) {
     // An own `__proto__` becomes the prototype of whatever it is later assigned to.
     if (key === '__proto__' || !key.isWellFormed()) throw new FarfieldError(code, 'a key of this JSON is not allowed');
-    kept += 1 + countKept(member, code);
+    kept += 1 + countKept(object[key], code);
   }
   return kept;
 }
