@@ -1,0 +1,297 @@
+/**
+ * From a policy file to a policy in force: checked whole, defaults filled in, patterns compiled.
+ *
+ * Invariants
+ *  P1 Loaded whole or not at all: whatever is unknown, reserved, dangling or contradictory throws, with the place.
+ *  P2 A default never allows more than an explicit value would: no paths, no GPU, one node, containers only.
+ *  P3 The digest names everything that decides: the file's bytes, and the keys of the files it names.
+ */
+import { type Bytes, sha256Of } from '../bytes.ts';
+import { FarfieldError } from '../errors.ts';
+import { compileGlobs, type Glob } from '../globs.ts';
+import { digestOf, type PublicJwk, thumbprint } from '../ids.ts';
+import { DEFAULT_CLOCK_TOLERANCE_S, DEFAULT_MAX_TICKET_LIFE_S } from '../limits.ts';
+import { check } from '../schema.ts';
+import { assertStrongKey } from '../sign.ts';
+import type { ArgType, ManifestClaims } from '../tokens/claims.ts';
+import { PolicyShape, type RawPolicy, type RawRule } from './schema.ts';
+import { parseVersion, type Version } from './version.ts';
+
+/** A robot signs for a quarter of a year: long enough for a beamtime, short enough that somebody looks at it again. */
+const DEFAULT_MAX_ROBOT_LIFE_S = 90 * 86400;
+/** What a rule allows that says nothing of resources: enough for a smoke test, on one node, without a GPU. */
+const DEFAULT_NODES = 1;
+const DEFAULT_GPUS = 0;
+const DEFAULT_WALL_S = 3600;
+/** A result above this stays at the endpoint anyway. */
+const DEFAULT_MAX_BYTES = 1024 * 1024 * 1024;
+/** The process runtime contains nothing: a rule must name it. */
+const DEFAULT_RUNTIMES = ['apptainer'];
+
+export interface PinnedKey {
+  readonly kid: string;
+  readonly name: string;
+  readonly untilS: number;
+}
+
+export interface Publisher {
+  readonly name: string;
+  readonly jwks: readonly PublicJwk[];
+  readonly kids: ReadonlySet<string>;
+  readonly threshold: number;
+}
+
+/** The keys that a policy believes. */
+export interface Authorities {
+  readonly pinned: ReadonlyMap<string, PinnedKey>;
+  readonly publishers: ReadonlyMap<string, Publisher>;
+  /** Every publisher's keys: what a manifest's signatures are checked against. */
+  readonly publisherKeys: readonly PublicJwk[];
+}
+
+export interface Ceilings {
+  readonly nodes: number;
+  readonly gpus: number;
+  readonly cpusPerNode: number;
+  readonly memMiBPerNode: number;
+  readonly wallS: number;
+  readonly maxBytes: number;
+  readonly concurrent: number;
+  readonly nodeHoursPerDay: number;
+  readonly accounts: ReadonlySet<string>;
+  readonly queues: ReadonlySet<string>;
+}
+
+export type FunctionTest =
+  | { readonly kind: 'publisher'; readonly publisher: Publisher; readonly names: Glob; readonly minVersion: Version | undefined }
+  | { readonly kind: 'digests'; readonly digests: ReadonlySet<string> }
+  | { readonly kind: 'self' };
+
+export type ModelTest =
+  | { readonly kind: 'any' }
+  | { readonly kind: 'publisher'; readonly publisher: Publisher }
+  | { readonly kind: 'digests'; readonly digests: ReadonlySet<string> };
+
+/** A rule in force. `undefined` where the file says nothing and nothing is asked. */
+export interface ResolvedRule {
+  readonly name: string;
+  readonly pins: ReadonlySet<string>;
+  readonly kinds: ReadonlySet<ManifestClaims['kind']> | undefined;
+  readonly functions: FunctionTest;
+  readonly images: ReadonlySet<string> | undefined;
+  readonly models: ModelTest;
+  readonly args: ReadonlySet<ArgType> | undefined;
+  readonly read: readonly string[];
+  readonly write: readonly string[];
+  readonly runtimes: ReadonlySet<string>;
+  readonly ceilings: Ceilings;
+}
+
+export interface Revoked {
+  readonly kids: ReadonlySet<string>;
+  readonly subs: ReadonlySet<string>;
+  readonly delegations: ReadonlySet<string>;
+  readonly tickets: ReadonlySet<string>;
+  readonly manifests: ReadonlySet<string>;
+  readonly models: ReadonlySet<string>;
+  readonly images: ReadonlySet<string>;
+}
+
+export interface ResolvedPolicy {
+  readonly digest: string;
+  readonly endpoint: string | undefined;
+  readonly clockToleranceS: number;
+  readonly maxTicketLifeS: number;
+  readonly maxRobotLifeS: number;
+  readonly authorities: Authorities;
+  readonly rules: readonly ResolvedRule[];
+  readonly revoked: Revoked;
+  readonly onRevoke: 'finish' | 'kill';
+}
+
+export interface ResolvePolicyOptions {
+  /** The endpoint that loads the policy; a policy of another one is refused. */
+  readonly endpoint?: string;
+  /** Parsed JSON of a JWKS file that the policy names (the caller reads it from beside the policy). */
+  readonly readJwks?: (name: string) => unknown;
+}
+
+/** The policy in force, or a FarfieldError E_BAD_REQUEST that names the place. `bytes` are those of the file. */
+export function resolvePolicy(raw: unknown, bytes: Bytes, options: ResolvePolicyOptions = {}): ResolvedPolicy {
+  const checked = check(PolicyShape, raw);
+  if (!checked.ok) throw bad(checked.path, checked.message);
+  const file = checked.value;
+  if (file.endpoint !== undefined && options.endpoint !== undefined && file.endpoint !== options.endpoint) {
+    throw bad('endpoint', `is ${file.endpoint}, but this endpoint is ${options.endpoint}`);
+  }
+  const named: PublicJwk[] = [];
+  const authorities = resolveAuthorities(file, options, named);
+  const names = new Set(file.rules.map((rule) => rule.name));
+  if (names.size !== file.rules.length) throw bad('rules', 'two rules have one name; receipts could not say which allowed a run');
+  return {
+    digest: named.length === 0 ? digestOf(bytes) : digestOf(sha256Of(bytes, ...named.map(thumbprint))),
+    endpoint: file.endpoint,
+    clockToleranceS: file.clockToleranceS ?? DEFAULT_CLOCK_TOLERANCE_S,
+    maxTicketLifeS: file.maxTicketLifeS ?? DEFAULT_MAX_TICKET_LIFE_S,
+    maxRobotLifeS: file.maxRobotLifeS ?? DEFAULT_MAX_ROBOT_LIFE_S,
+    authorities,
+    rules: file.rules.map((rule, k) => resolveRule(rule, `rules.${k}`, authorities)),
+    revoked: resolveRevoked(file.revoked ?? {}),
+    // A revocation is an emergency: what a lost key started must not run on for hours unless the site says so.
+    onRevoke: file.onRevoke ?? 'kill',
+  };
+}
+
+function bad(place: string, why: string): FarfieldError {
+  return new FarfieldError('E_BAD_REQUEST', `policy: ${place === '' ? '' : `${place} `}${why}`);
+}
+
+function resolveAuthorities(file: RawPolicy, options: ResolvePolicyOptions, named: PublicJwk[]): Authorities {
+  const raw = file.authorities ?? {};
+  if ((raw.issuers?.length ?? 0) > 0) throw bad('authorities.issuers', 'comes in a later version; pin keys with `farfield endpoint trust`');
+  const pinned = new Map<string, PinnedKey>();
+  (raw.pinned ?? []).forEach((pin, k) => {
+    const place = `authorities.pinned.${k}`;
+    if (pinned.has(pin.kid)) throw bad(place, `pins ${pin.kid} a second time; one key is one person`);
+    pinned.set(pin.kid, { kid: pin.kid, name: pin.name, untilS: resolveUntil(pin.until, `${place}.until`) });
+  });
+  const publishers = new Map<string, Publisher>();
+  (raw.publishers ?? []).forEach((publisher, k) => {
+    const place = `authorities.publishers.${k}`;
+    if (publishers.has(publisher.name)) throw bad(place, `is a second publisher ${publisher.name}`);
+    const jwks = resolveKeys(publisher.jwks, `${place}.jwks`, options, named);
+    const kids = new Set(jwks.map(thumbprint));
+    const threshold = publisher.threshold ?? 1;
+    if (kids.size !== jwks.length) throw bad(`${place}.jwks`, 'lists one key twice');
+    if (threshold > kids.size) throw bad(`${place}.threshold`, `asks for ${threshold} keys of ${kids.size}`);
+    publishers.set(publisher.name, { name: publisher.name, jwks, kids, threshold });
+  });
+  return { pinned, publishers, publisherKeys: [...publishers.values()].flatMap((publisher) => publisher.jwks) };
+}
+
+/** Keys as the file gives them, or from the JWKS file that it names. */
+function resolveKeys(keys: PublicJwk[] | string, place: string, options: ResolvePolicyOptions, named: PublicJwk[]): PublicJwk[] {
+  let jwks: PublicJwk[];
+  if (typeof keys === 'string') {
+    if (options.readJwks === undefined) throw bad(place, `names the file ${keys}, which cannot be read here; write the keys themselves`);
+    jwks = keysOfSet(options.readJwks(keys), `${place} (${keys})`);
+    named.push(...jwks);
+  } else {
+    jwks = keys;
+  }
+  for (const jwk of jwks) {
+    try {
+      assertStrongKey(jwk);
+    } catch (reason) {
+      throw bad(place, FarfieldError.from(reason).message);
+    }
+  }
+  return jwks;
+}
+
+/** The public keys of a JWKS; members such as `kid` and `use` are common there and say nothing that we need. */
+function keysOfSet(set: unknown, place: string): PublicJwk[] {
+  const keys = typeof set === 'object' && set !== null && 'keys' in set ? set.keys : set;
+  if (!Array.isArray(keys) || keys.length === 0) throw bad(place, 'is no JWKS: an object with `keys`');
+  return keys.map((key: unknown) => {
+    const { kty, crv, x, d } = (typeof key === 'object' && key !== null ? key : {}) as Record<string, unknown>;
+    if (d !== undefined) throw bad(place, 'holds a private key; give the public keys only, and replace this one');
+    if (kty !== 'OKP' || crv !== 'Ed25519' || typeof x !== 'string') throw bad(place, 'holds a key that is not Ed25519');
+    return { kty, crv, x };
+  });
+}
+
+const DATE = /^\d{4}-\d{2}-\d{2}$/;
+const DATE_TIME = /^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}(:\d{2})?(Z|[+-]\d{2}:\d{2})$/;
+
+function resolveUntil(until: number | string, place: string): number {
+  if (typeof until === 'number') return until;
+  // Without a zone a time would mean another instant on every host: a date is UTC, a time must say.
+  const ms = DATE.test(until) ? Date.parse(`${until}T00:00:00Z`) : DATE_TIME.test(until) ? Date.parse(until) : Number.NaN;
+  if (Number.isNaN(ms)) throw bad(place, 'is no date (2027-01-01), time with zone (2027-01-01T12:00Z) or count of seconds');
+  return Math.floor(ms / 1000);
+}
+
+function resolveRule(rule: RawRule, place: string, authorities: Authorities): ResolvedRule {
+  if ('issuer' in rule.who) throw bad(`${place}.who`, 'names an issuer, which comes in a later version; name a pin');
+  if (rule.runAs !== undefined) throw bad(`${place}.runAs`, 'is for multi-user agents, which come in a later version; everything runs as the agent');
+  const pins = typeof rule.who.pin === 'string' ? [rule.who.pin] : rule.who.pin;
+  const known = new Set([...authorities.pinned.values()].map((pin) => pin.name));
+  for (const pin of pins) if (!known.has(pin)) throw bad(`${place}.who.pin`, `names ${pin}, whom authorities.pinned does not list`);
+  return {
+    name: rule.name,
+    pins: new Set(pins),
+    kinds: rule.kinds === undefined ? undefined : new Set(rule.kinds),
+    functions: resolveFunctions(rule, `${place}.functions`, authorities),
+    images: rule.images === undefined ? undefined : new Set(rule.images),
+    models: resolveModels(rule, `${place}.models`, authorities),
+    args: rule.args === undefined ? undefined : new Set(rule.args),
+    read: resolveFolders(rule.paths?.read, `${place}.paths.read`),
+    write: resolveFolders(rule.paths?.write, `${place}.paths.write`),
+    runtimes: new Set(rule.runtimes ?? DEFAULT_RUNTIMES),
+    ceilings: resolveCeilings(rule.resources ?? {}),
+  };
+}
+
+function publisherOf(name: string, place: string, authorities: Authorities): Publisher {
+  const publisher = authorities.publishers.get(name);
+  if (publisher === undefined) throw bad(place, `names ${name}, whom authorities.publishers does not list`);
+  return publisher;
+}
+
+function resolveFunctions(rule: RawRule, place: string, authorities: Authorities): FunctionTest {
+  const { functions } = rule;
+  if ('self' in functions) return { kind: 'self' };
+  if ('digests' in functions) return { kind: 'digests', digests: new Set(functions.digests) };
+  const minVersion = functions.minVersion === undefined ? undefined : parseVersion(functions.minVersion);
+  if (functions.minVersion !== undefined && minVersion === undefined) throw bad(`${place}.minVersion`, 'is no version such as 1.2 or 1.2.3');
+  return {
+    kind: 'publisher',
+    publisher: publisherOf(functions.publisher, `${place}.publisher`, authorities),
+    names: compileGlobs(functions.names ?? ['**']),
+    minVersion,
+  };
+}
+
+function resolveModels(rule: RawRule, place: string, authorities: Authorities): ModelTest {
+  const { models } = rule;
+  if (models === undefined) return { kind: 'any' };
+  if ('digests' in models) return { kind: 'digests', digests: new Set(models.digests) };
+  return { kind: 'publisher', publisher: publisherOf(models.publisher, `${place}.publisher`, authorities) };
+}
+
+/** Absolute folders without `.` or `..`, each with one trailing slash so that /data never covers /data2. */
+function resolveFolders(folders: readonly string[] | undefined, place: string): string[] {
+  return (folders ?? []).map((folder, k) => {
+    const parts = folder.split('/').filter((part) => part !== '');
+    if (folder.includes('\0') || parts.some((part) => part === '.' || part === '..')) throw bad(`${place}.${k}`, 'must not hold . or ..');
+    return parts.length === 0 ? '/' : `/${parts.join('/')}/`;
+  });
+}
+
+function resolveCeilings(raw: NonNullable<RawRule['resources']>): Ceilings {
+  return {
+    nodes: raw.nodes ?? DEFAULT_NODES,
+    gpus: raw.gpus ?? DEFAULT_GPUS,
+    cpusPerNode: raw.cpusPerNode ?? Number.POSITIVE_INFINITY,
+    memMiBPerNode: raw.memMiBPerNode ?? Number.POSITIVE_INFINITY,
+    wallS: raw.wallS ?? DEFAULT_WALL_S,
+    maxBytes: raw.maxBytes ?? DEFAULT_MAX_BYTES,
+    concurrent: raw.concurrent ?? Number.POSITIVE_INFINITY,
+    nodeHoursPerDay: raw.nodeHoursPerDay ?? Number.POSITIVE_INFINITY,
+    accounts: new Set(raw.accounts ?? []),
+    queues: new Set(raw.queues ?? []),
+  };
+}
+
+function resolveRevoked(raw: NonNullable<RawPolicy['revoked']>): Revoked {
+  return {
+    kids: new Set(raw.kids ?? []),
+    subs: new Set(raw.subs ?? []),
+    delegations: new Set(raw.delegations ?? []),
+    tickets: new Set(raw.tickets ?? []),
+    manifests: new Set(raw.manifests ?? []),
+    models: new Set(raw.models ?? []),
+    images: new Set(raw.images ?? []),
+  };
+}
