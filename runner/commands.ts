@@ -32,8 +32,14 @@ export const COMMANDS: Readonly<Record<string, Command>> = {
       batch,
       groups,
       baselines,
-      variants: open.model.variants.map((v) => ({ variant: variantName(v), platform: v.platform, precision: v.precision })),
-      exitCodes: Object.fromEntries(Object.entries(EXIT).map(([key, code]) => [code, EXIT_MEANINGS[key as keyof typeof EXIT]])),
+      variants: open.model.variants.map((v) => ({
+        variant: variantName(v),
+        platform: v.platform,
+        precision: v.precision,
+      })),
+      exitCodes: Object.fromEntries(
+        Object.entries(EXIT).map(([key, code]) => [code, EXIT_MEANINGS[key as keyof typeof EXIT]]),
+      ),
     };
   }),
   probe: reported(async ({ model, clock }) => {

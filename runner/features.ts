@@ -17,13 +17,12 @@ export function compileFeature(model: Model, shape: SampleShape): Feature | unde
   };
 }
 
+type BaselineName = NonNullable<Model['baselines']>[number];
+
+const BASELINES: Readonly<Record<BaselineName, (shape: SampleShape) => Baseline>> = { centre_of_mass: centreOfMass };
+
 export function compileBaselines(model: Model, shape: SampleShape): readonly Baseline[] {
-  return (model.baselines ?? []).map((name) => {
-    switch (name) {
-      case 'centre_of_mass':
-        return centreOfMass(shape);
-    }
-  });
+  return (model.baselines ?? []).map((name) => BASELINES[name](shape));
 }
 
 /** (x = column, y = row), index convention: pixel k has its centre at coordinate k. NaN where nothing is lit. */

@@ -12,7 +12,7 @@ import { Hdf5File, readNumbers } from './hdf5/reader.ts';
 import { runJob } from './job.ts';
 import type { Lanes } from './lanes.ts';
 import { MAX_GOLDEN_ROWS } from './limits.ts';
-import { type OpenModel, listedFile } from './model.ts';
+import { listedFile, type OpenModel } from './model.ts';
 import type { RowPlan } from './rows.ts';
 import type { RowSource } from './sources.ts';
 
@@ -55,11 +55,16 @@ export async function goldenDistance({ open, lanes, plan, library, clock }: Gold
     });
     const worst = largestDistance(found, expected, columns);
     if (worst <= golden.maxPx) return worst;
-    throw new FarfieldError('E_MODEL', `golden check failed: a row lies ${worst.toPrecision(3)} from its known answer, at most ${golden.maxPx} is allowed`);
+    throw new FarfieldError(
+      'E_MODEL',
+      `golden check failed: a row lies ${worst.toPrecision(3)} from its known answer, at most ${golden.maxPx} is allowed`,
+    );
   } catch (reason) {
     const error = FarfieldError.from(reason);
     // A golden set that cannot be read is the model's fault, whatever the code said of a caller's file.
-    throw error.code === 'E_MODEL' ? error : new FarfieldError('E_MODEL', `golden check: ${error.message}`, { cause: reason });
+    throw error.code === 'E_MODEL'
+      ? error
+      : new FarfieldError('E_MODEL', `golden check: ${error.message}`, { cause: reason });
   }
 }
 
@@ -79,7 +84,8 @@ function largestDistance(found: Float32Array, expected: Float64Array, columns: n
   let worst = 0;
   for (let row = 0; row < found.length / columns; row++) {
     let square = 0;
-    for (let c = 0; c < columns; c++) square += ((found[row * columns + c] as number) - (expected[row * columns + c] as number)) ** 2;
+    for (let c = 0; c < columns; c++)
+      square += ((found[row * columns + c] as number) - (expected[row * columns + c] as number)) ** 2;
     worst = Number.isFinite(square) ? Math.max(worst, Math.sqrt(square)) : Infinity;
   }
   return worst;

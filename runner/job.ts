@@ -11,10 +11,10 @@
  */
 import type { Clock } from '#base/clock.ts';
 import { FarfieldError } from '#kernel/errors.ts';
-import { STORED, elementsOf } from './dtype.ts';
 import type { Block, BlockLayout } from './blocks.ts';
-import type { LaneTimes, Lanes } from './lanes.ts';
-import { BLOCKS, BLOCK_BYTES, MAX_BLOCKS_BYTES, PROGRESS_EVERY_MS } from './limits.ts';
+import { elementsOf, STORED } from './dtype.ts';
+import type { Lanes, LaneTimes } from './lanes.ts';
+import { BLOCK_BYTES, BLOCKS, MAX_BLOCKS_BYTES, PROGRESS_EVERY_MS } from './limits.ts';
 import type { RowResults } from './rows.ts';
 import type { RowSource } from './sources.ts';
 

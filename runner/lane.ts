@@ -11,7 +11,7 @@ import type { TensorAdapter } from './adapters/adapter.ts';
 import { createOrt } from './adapters/ort.ts';
 import { type Block, type BlockLayout, CANCELLED, NEXT, viewBlock } from './blocks.ts';
 import type { FromLane, LaneData, ToLane } from './lanes.ts';
-import { type RowPlan, compileRows } from './rows.ts';
+import { compileRows, type RowPlan } from './rows.ts';
 
 const ADAPTERS: Readonly<Record<string, () => TensorAdapter>> = { ort: createOrt };
 
@@ -87,17 +87,29 @@ class Batch {
       }
     } catch (reason) {
       const text = reason instanceof Error ? reason.message : String(reason);
-      return { op: 'blockFailed', slot, message: `rows ${at}:${at + data.batch} of the block: ${text.split('\n', 1)[0]}` };
+      return {
+        op: 'blockFailed',
+        slot,
+        message: `rows ${at}:${at + data.batch} of the block: ${text.split('\n', 1)[0]}`,
+      };
     }
   }
 
   async #infer(n: number): Promise<Float32Array> {
     const { size } = this.#plan.sample;
     const shape = [n, ...this.#input.shape.slice(1)];
-    const answer = await this.#adapter.infer(this.#input.name, this.#samples.subarray(0, n * size), shape, this.#output);
+    const answer = await this.#adapter.infer(
+      this.#input.name,
+      this.#samples.subarray(0, n * size),
+      shape,
+      this.#output,
+    );
     const expected = n * this.#plan.output.columns;
     if (answer.length !== expected) {
-      throw new FarfieldError('E_MODEL', `the model answers ${answer.length} values for ${n} samples; ${expected} were declared`);
+      throw new FarfieldError(
+        'E_MODEL',
+        `the model answers ${answer.length} values for ${n} samples; ${expected} were declared`,
+      );
     }
     return answer;
   }

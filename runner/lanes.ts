@@ -13,7 +13,7 @@ import { Worker } from 'node:worker_threads';
 import { type ErrorCode, FarfieldError, isErrorCode } from '#kernel/errors.ts';
 import type { Model } from '#protos/model.ts';
 import type { TensorFacts } from './adapters/adapter.ts';
-import { type Block, type BlockLayout, CANCELLED, NEXT, createBlock } from './blocks.ts';
+import { type Block, type BlockLayout, CANCELLED, createBlock, NEXT } from './blocks.ts';
 import { MAX_REPLICATED_MODEL_BYTES } from './limits.ts';
 import type { VariantFile } from './model.ts';
 
@@ -181,8 +181,7 @@ function startWorker(data: LaneData): Worker {
   const file = import.meta.url.endsWith('.ts') ? './lane.ts' : './lane.js';
   const worker = new Worker(new URL(file, import.meta.url), { workerData: data, stdout: true, stderr: true });
   // A thread's prints go to the log, never to the frame pipe.
-  worker.stdout.pipe(process.stderr, { end: false });
-  worker.stderr.pipe(process.stderr, { end: false });
+  for (const stream of [worker.stdout, worker.stderr]) stream.on('data', (chunk) => process.stderr.write(chunk));
   return worker;
 }
 

@@ -26,7 +26,8 @@ const ADAPTERS: Readonly<Record<string, () => Promise<CallAdapter>>> = {
   ort: async () => (await import('./model-calls.ts')).createModelCalls('ort', clock),
 };
 
-const USAGE = 'farfield-runner pipe | describe --model DIR | probe --model DIR | selftest --model DIR [--threads N] [--variant NAME]\n';
+const USAGE =
+  'farfield-runner pipe | describe --model DIR | probe --model DIR | selftest --model DIR [--threads N] [--variant NAME]\n';
 
 async function main(argv: readonly string[]): Promise<number> {
   let parsed: ReturnType<typeof parse>;
@@ -46,11 +47,22 @@ async function main(argv: readonly string[]): Promise<number> {
   const commands = await import('./commands.ts');
   const run = commands.COMMANDS[command ?? ''];
   const threads = values.threads === undefined ? Math.min(2, cpus().length) : Number(values.threads);
-  if (run === undefined || rest.length > 0 || values.model === undefined || !(Number.isInteger(threads) && threads >= 1)) {
+  if (
+    run === undefined ||
+    rest.length > 0 ||
+    values.model === undefined ||
+    !(Number.isInteger(threads) && threads >= 1)
+  ) {
     process.stderr.write(USAGE);
     return EXIT.usage;
   }
-  return run({ model: values.model, variant: values.variant, threads, clock, print: (text) => process.stdout.write(text) });
+  return run({
+    model: values.model,
+    variant: values.variant,
+    threads,
+    clock,
+    print: (text) => process.stdout.write(text),
+  });
 }
 
 function parse(argv: readonly string[]) {
@@ -75,7 +87,9 @@ function pipe(): Promise<number> {
     input: process.stdin,
     output,
     clock,
-    createAdapter: (name) => (Object.hasOwn(ADAPTERS, name) ? lazy(ADAPTERS[name] as () => Promise<CallAdapter>) : undefined),
+    createAdapter: (name) =>
+      Object.hasOwn(ADAPTERS, name) ? lazy(ADAPTERS[name] as () => Promise<CallAdapter>) : undefined,
+    log: (text) => process.stderr.write(`${text}\n`),
     memory: () => ({
       rssBytes: process.memoryUsage.rss(),
       peakRssBytes: process.resourceUsage().maxRSS * 1024,
@@ -101,7 +115,9 @@ main(process.argv.slice(2)).then(
   (reason: unknown) => {
     const error = FarfieldError.from(reason);
     // The message alone for expected failures; a defect needs its stack.
-    process.stderr.write(`${reason instanceof FarfieldError ? `${error.code} ${error.message}` : (error.stack ?? error.message)}\n`);
+    process.stderr.write(
+      `${reason instanceof FarfieldError ? `${error.code} ${error.message}` : (error.stack ?? error.message)}\n`,
+    );
     process.exit(reason instanceof FarfieldError ? EXIT.load : EXIT.defect);
   },
 );

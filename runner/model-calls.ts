@@ -19,11 +19,11 @@ import { createHdf5Loader } from './hdf5/library.ts';
 import { type Phases, runJob } from './job.ts';
 import { Lanes } from './lanes.ts';
 import { MAX_SUMMARY_BYTES } from './limits.ts';
-import { type OpenModel, type VariantChoice, chooseVariant, openModel, openOnnx } from './model.ts';
-import { type RowPlan, compileRows } from './rows.ts';
-import { type RowSink, createHdf5Sink, createNpySink } from './sinks.ts';
-import { type RowSource, type SourceTools, openSource } from './sources.ts';
-import { type FlagCounts, countFlags, noFlags } from './uncertainty/flags.ts';
+import { chooseVariant, type OpenModel, openModel, openOnnx, type VariantChoice } from './model.ts';
+import { compileRows, type RowPlan } from './rows.ts';
+import { createHdf5Sink, createNpySink, type RowSink } from './sinks.ts';
+import { openSource, type RowSource, type SourceTools } from './sources.ts';
+import { countFlags, type FlagCounts, noFlags } from './uncertainty/flags.ts';
 import { L2Collector, type L2Summary } from './uncertainty/l2.ts';
 
 interface Loaded {
@@ -73,14 +73,18 @@ export function createModelCalls(adapter: string, clock: Clock): CallAdapter {
 }
 
 async function load(adapter: string, request: CallLoad, tools: SourceTools, clock: Clock): Promise<Loaded> {
-  if (request.modelRoot === undefined) throw new FarfieldError('E_MODEL', `the adapter ${adapter} needs a model folder`);
+  if (request.modelRoot === undefined)
+    throw new FarfieldError('E_MODEL', `the adapter ${adapter} needs a model folder`);
   // The HDF5 library takes as long to load as the model: both at once.
   const library = tools.hdf5();
   library.catch(() => {});
   const open = openModel(request.modelRoot);
   const variant = chooseVariant(open.model, request.variant);
   if (variant.adapter !== adapter) {
-    throw new FarfieldError('E_VARIANT_INCOMPATIBLE', `variant ${variant.name} runs on ${variant.adapter}, not on ${adapter}`);
+    throw new FarfieldError(
+      'E_VARIANT_INCOMPATIBLE',
+      `variant ${variant.name} runs on ${variant.adapter}, not on ${adapter}`,
+    );
   }
   const file = await openOnnx(open, variant.variant);
   const lanes = await Lanes.open({ adapter, model: open.model, file, threads: request.threads });
@@ -114,10 +118,15 @@ function mustBeDeclared({ model }: OpenModel, { facts }: Lanes): void {
         real?.type === 'float32' &&
         real.shape.length === tensor.shape.length &&
         real.shape.every((n, i) => n === -1 || n === tensor.shape[i]);
-      if (!fits) throw new FarfieldError('E_MODEL', `the model file has no FP32 ${side} ${tensor.name} ${shape}; it has ${names}`);
+      if (!fits)
+        throw new FarfieldError(
+          'E_MODEL',
+          `the model file has no FP32 ${side} ${tensor.name} ${shape}; it has ${names}`,
+        );
     }
   }
-  if (facts.inputs.length !== 1) throw new FarfieldError('E_MODEL', `the model file takes ${facts.inputs.length} inputs; one is served`);
+  if (facts.inputs.length !== 1)
+    throw new FarfieldError('E_MODEL', `the model file takes ${facts.inputs.length} inputs; one is served`);
 }
 
 async function runItem(loaded: Loaded, call: Call, clock: Clock): Promise<CallResult & { rows: number }> {
@@ -132,7 +141,10 @@ async function runItem(loaded: Loaded, call: Call, clock: Clock): Promise<CallRe
   const truthWish = { rowShape: [output.columns], stored: undefined, dataset: undefined };
   using truth = args.truth === undefined ? undefined : await openSource(args.truth, truthWish, tools);
   if (truth !== undefined && truth.rows !== patches.rows) {
-    throw new FarfieldError('E_INPUT', `${truth.name} has ${truth.rows} rows, ${patches.name} has ${patches.rows}; they must be the same`);
+    throw new FarfieldError(
+      'E_INPUT',
+      `${truth.name} has ${truth.rows} rows, ${patches.name} has ${patches.rows}; they must be the same`,
+    );
   }
   const library = patches.format === 'hdf5' ? await tools.hdf5() : undefined;
   using sink =
@@ -183,7 +195,12 @@ function commit(
   const value = settle(call.item, sink.path);
   phases.writeMs += clock.mono() - at;
   const rep = {
-    model: { name: open.model.name, version: open.model.version, digest: `sha256:${open.digest}`, variant: variant.name },
+    model: {
+      name: open.model.name,
+      version: open.model.version,
+      digest: `sha256:${open.digest}`,
+      variant: variant.name,
+    },
     versions,
     lanes: lanes.count,
     batch: lanes.batch,
@@ -195,14 +212,19 @@ function commit(
 }
 
 function rounded(phases: Phases): Phases {
-  return Object.fromEntries(Object.entries(phases).map(([k, v]) => [k, Math.round((v as number) * 10) / 10])) as unknown as Phases;
+  return Object.fromEntries(
+    Object.entries(phases).map(([k, v]) => [k, Math.round((v as number) * 10) / 10]),
+  ) as unknown as Phases;
 }
 
 /** A small result goes back inline; one over the item's limit stays where it is, and is named. */
 function settle(item: RunnerItem, path: string): CallResult['value'] {
   const { size } = statSync(path);
   if (size > item.maxBytes) {
-    throw new FarfieldError('E_RESULT_TOO_LARGE', `the result has ${size} bytes, over the limit of ${item.maxBytes}; it is kept at the endpoint`);
+    throw new FarfieldError(
+      'E_RESULT_TOO_LARGE',
+      `the result has ${size} bytes, over the limit of ${item.maxBytes}; it is kept at the endpoint`,
+    );
   }
   if (size > item.maxInlineBytes) return { at: 'file', path, size };
   const bytes = readFileSync(path);
@@ -212,7 +234,10 @@ function settle(item: RunnerItem, path: string): CallResult['value'] {
 
 function mustBeServable({ uncertainty }: RunnerItem): void {
   if (uncertainty === undefined || uncertainty.method === 'l2' || uncertainty.method === 'none') return;
-  throw new FarfieldError('E_INPUT', `uncertainty ${JSON.stringify(uncertainty.method.slice(0, 40))} is not served here; l2 and none are`);
+  throw new FarfieldError(
+    'E_INPUT',
+    `uncertainty ${JSON.stringify(uncertainty.method.slice(0, 40))} is not served here; l2 and none are`,
+  );
 }
 
 /** `truth` is the labels; the other argument, whatever model.json calls it, the rows. */
@@ -223,7 +248,10 @@ function chooseArgs(args: readonly CallArg[], { model }: OpenModel): { patches: 
   const [patches] = rest;
   if (rest.length !== 1 || patches === undefined || (wanted !== undefined && patches.arg.name !== wanted)) {
     const given = args.map(({ arg }) => arg.name).join(', ') || 'none';
-    throw new FarfieldError('E_INPUT', `the model ${model.name} takes the argument ${wanted ?? 'patches'}, and truth if there is one; given: ${given}`);
+    throw new FarfieldError(
+      'E_INPUT',
+      `the model ${model.name} takes the argument ${wanted ?? 'patches'}, and truth if there is one; given: ${given}`,
+    );
   }
   return { patches, truth };
 }
@@ -267,7 +295,8 @@ class Collected {
     const flagged = Object.fromEntries(Object.entries(this.#flagged).filter(([, n]) => n > 0));
     const summary: RowsSummary = { rows, flagged, ...(this.#l2?.summary() ?? { n: 0 }) };
     const bytes = Buffer.byteLength(JSON.stringify(summary));
-    if (bytes > MAX_SUMMARY_BYTES) throw new FarfieldError('E_MODEL', `the summary has ${bytes} bytes; declare fewer groups`);
+    if (bytes > MAX_SUMMARY_BYTES)
+      throw new FarfieldError('E_MODEL', `the summary has ${bytes} bytes; declare fewer groups`);
     return summary;
   }
 }

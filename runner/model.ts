@@ -6,8 +6,9 @@
  *  M2 No file outside the folder is read, whatever model.json, a symbolic link or the ONNX file says.
  *  M3 What cannot be served is refused here, with E_MODEL or E_VARIANT_INCOMPATIBLE, before any work is accepted.
  */
-import { createReadStream, readFileSync, realpathSync, statSync } from 'node:fs';
+
 import { createHash } from 'node:crypto';
+import { createReadStream, readFileSync, realpathSync, statSync } from 'node:fs';
 import { isAbsolute, join, normalize, sep } from 'node:path';
 import { pipeline } from 'node:stream/promises';
 import { fromUtf8, sha256Hex } from '#kernel/bytes.ts';
@@ -17,7 +18,7 @@ import { MAX_MODEL_JSON_BYTES, MAX_ONNX_BYTES } from './limits.ts';
 import { inspectOnnx } from './onnx.ts';
 import { outputWords } from './post.ts';
 import { sampleShape } from './pre.ts';
-import { type Check, type JsonSchema, compileSchema } from './schema.ts';
+import { type Check, compileSchema, type JsonSchema } from './schema.ts';
 import schemas from './schemas.json' with { type: 'json' };
 
 /** Operators that ONNX Runtime has built in. */
@@ -62,13 +63,17 @@ function checkSense(model: Model): void {
   };
   const [input] = model.inputs;
   const [output] = model.outputs;
-  for (const [what, tensor] of [['input', input], ['output', output]] as const) {
+  for (const [what, tensor] of [
+    ['input', input],
+    ['output', output],
+  ] as const) {
     if (tensor?.shape[0] !== -1) refuse(`the first axis of the ${what} is the batch and must be -1`);
     if (tensor?.shape.slice(1).some((n) => n < 1)) refuse(`only the first axis of the ${what} may be free`);
   }
   const sample = sampleShape(model);
   const words = outputWords(model);
-  if (words.axes.length !== words.columns) refuse(`order names ${words.axes.length} columns, the output has ${words.columns}`);
+  if (words.axes.length !== words.columns)
+    refuse(`order names ${words.axes.length} columns, the output has ${words.columns}`);
   if (output?.bounds !== undefined && output.bounds.length !== words.columns) refuse('bounds must name every column');
   for (const step of model.post) {
     if (step.op !== 'order') continue;
@@ -111,11 +116,17 @@ export function chooseVariant(model: Model, wanted: string | undefined): Variant
     if (wanted !== undefined && name !== wanted) continue;
     if (adapter !== undefined) return { variant, name, adapter };
     if (wanted !== undefined) {
-      throw new FarfieldError('E_VARIANT_INCOMPATIBLE', `no adapter here serves the platform ${variant.platform} of variant ${name}`);
+      throw new FarfieldError(
+        'E_VARIANT_INCOMPATIBLE',
+        `no adapter here serves the platform ${variant.platform} of variant ${name}`,
+      );
     }
   }
   const names = model.variants.map(variantName).join(', ');
-  throw new FarfieldError('E_VARIANT_INCOMPATIBLE', `no variant ${wanted ?? ''} that runs here; the model has ${names}`);
+  throw new FarfieldError(
+    'E_VARIANT_INCOMPATIBLE',
+    `no variant ${wanted ?? ''} that runs here; the model has ${names}`,
+  );
 }
 
 export interface VariantFile {
@@ -132,7 +143,10 @@ export async function openOnnx({ root }: OpenModel, variant: ModelVariant): Prom
   if (typeof facts === 'string') throw new FarfieldError('E_MODEL', `${variant.file} is not an ONNX model: ${facts}`);
   const custom = facts.domains.filter((domain) => !BUILT_IN_DOMAINS.includes(domain));
   if (custom.length > 0) {
-    throw new FarfieldError('E_MODEL', `${variant.file} needs operators of ${custom.map(printable).join(', ')}, which no runtime here has`);
+    throw new FarfieldError(
+      'E_MODEL',
+      `${variant.file} needs operators of ${custom.map(printable).join(', ')}, which no runtime here has`,
+    );
   }
   if (facts.external.length === 0) return { model: bytes, bytes: bytes.byteLength };
   let total = bytes.byteLength;
@@ -142,15 +156,22 @@ export async function openOnnx({ root }: OpenModel, variant: ModelVariant): Prom
 
 /** External data must be a listed file inside the folder with the listed digest; answers its size. */
 async function checkExternal(root: string, variant: ModelVariant, location: string): Promise<number> {
-  const escapes = location === '' || isAbsolute(location) || normalize(location).startsWith('..') || location.includes('\\');
+  const escapes =
+    location === '' || isAbsolute(location) || normalize(location).startsWith('..') || location.includes('\\');
   if (escapes) {
-    throw new FarfieldError('E_MODEL', `${variant.file} keeps data in ${printable(location)}, outside the model's folder`);
+    throw new FarfieldError(
+      'E_MODEL',
+      `${variant.file} keeps data in ${printable(location)}, outside the model's folder`,
+    );
   }
   // ONNX Runtime resolves a location against the folder of the ONNX file.
   const file = join(normalize(join(variant.file, '..')), location);
   const listed = variant.files?.find((f) => normalize(f.file) === file);
   if (listed === undefined) {
-    throw new FarfieldError('E_MODEL', `${variant.file} keeps data in ${printable(location)}, which model.json does not list`);
+    throw new FarfieldError(
+      'E_MODEL',
+      `${variant.file} keeps data in ${printable(location)}, which model.json does not list`,
+    );
   }
   const path = insidePath(root, file);
   const digest = createHash('sha256');
@@ -167,7 +188,10 @@ export function listedFile({ root }: OpenModel, file: string, sha256: string, ma
 
 function mustMatch(file: string, found: string, stated: string): void {
   if (found !== stated) {
-    throw new FarfieldError('E_MODEL', `${file} is not the file that model.json names: sha256 ${found.slice(0, 16)}…, stated ${stated.slice(0, 16)}…`);
+    throw new FarfieldError(
+      'E_MODEL',
+      `${file} is not the file that model.json names: sha256 ${found.slice(0, 16)}…, stated ${stated.slice(0, 16)}…`,
+    );
   }
 }
 
@@ -197,7 +221,8 @@ function readInside(root: string, file: string, maxBytes: number): Uint8Array {
   const path = insidePath(root, file);
   const facts = statSync(path);
   if (!facts.isFile()) throw new FarfieldError('E_MODEL', `${file} is not a file`);
-  if (facts.size > maxBytes) throw new FarfieldError('E_MODEL', `${file} has ${facts.size} bytes; at most ${maxBytes} are read`);
+  if (facts.size > maxBytes)
+    throw new FarfieldError('E_MODEL', `${file} has ${facts.size} bytes; at most ${maxBytes} are read`);
   return readFileSync(path);
 }
 

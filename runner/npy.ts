@@ -4,7 +4,7 @@
  */
 import { FarfieldError } from '#kernel/errors.ts';
 import type { StoredType } from '#protos/model.ts';
-import { STORED, elementsOf } from './dtype.ts';
+import { elementsOf, STORED } from './dtype.ts';
 
 export interface NpyFacts {
   readonly stored: StoredType;
@@ -15,7 +15,8 @@ export interface NpyFacts {
 
 const MAGIC = Buffer.from('\x93NUMPY', 'latin1');
 const MAX_HEADER_BYTES = 64 * 1024;
-const HEADER = /^\{\s*'descr':\s*'([<>|=]?)([a-zA-Z]\d+)',\s*'fortran_order':\s*(True|False),\s*'shape':\s*\(([\d,\s]*)\),?\s*\}\s*$/;
+const HEADER =
+  /^\{\s*'descr':\s*'([<>|=]?)([a-zA-Z]\d+)',\s*'fortran_order':\s*(True|False),\s*'shape':\s*\(([\d,\s]*)\),?\s*\}\s*$/;
 
 /** Facts of an .npy file from its first bytes and whole length. */
 export function parseNpy(head: Uint8Array, totalBytes: number, name: string): NpyFacts {
@@ -32,14 +33,18 @@ export function parseNpy(head: Uint8Array, totalBytes: number, name: string): Np
   if (match === null) return refuse('an .npy array of a kind that is not read (objects, fields)');
   const [, order = '', type = '', fortran, dims = ''] = match;
   if (fortran === 'True') refuse('an array in Fortran order; save it with numpy.ascontiguousarray');
-  const shape = dims.split(',').filter((d) => d.trim() !== '').map(Number);
+  const shape = dims
+    .split(',')
+    .filter((d) => d.trim() !== '')
+    .map(Number);
   if (!Object.hasOwn(STORED, type) || order === '>') {
     refuse(`an array of ${order}${type}; little-endian u1 i1 u2 i2 u4 i4 f4 f8 are read`);
   }
   const stored = type as StoredType;
   const offset = start + headerBytes;
   const expected = elementsOf(shape) * STORED[stored].bytes;
-  if (totalBytes - offset !== expected) refuse(`cut off or too long: ${totalBytes - offset} bytes of values for ${expected}`);
+  if (totalBytes - offset !== expected)
+    refuse(`cut off or too long: ${totalBytes - offset} bytes of values for ${expected}`);
   return { stored, shape, offset };
 }
 

@@ -12,12 +12,12 @@
 import type { Readable, Writable } from 'node:stream';
 import type { Clock } from '#base/clock.ts';
 import { FarfieldError } from '#kernel/errors.ts';
-import type { RunnerDone, RunnerItem, RunnerReply, RunnerRequest, RunnerResult } from '#protos/runner.ts';
+import type { RunnerArg, RunnerDone, RunnerItem, RunnerReply, RunnerRequest, RunnerResult } from '#protos/runner.ts';
 import type { Call, CallAdapter, CallArg, CallResult } from './adapters/adapter.ts';
 import { EXIT } from './exits.ts';
-import { type Frame, FrameReader, encodeFrame } from './frames.ts';
+import { encodeFrame, type Frame, FrameReader } from './frames.ts';
 import { DONE_FRAME_BYTES, MAX_PENDING_BYTES, MAX_PENDING_ITEMS } from './limits.ts';
-import { type Check, type JsonSchema, compileSchema } from './schema.ts';
+import { type Check, compileSchema, type JsonSchema } from './schema.ts';
 import schemas from './schemas.json' with { type: 'json' };
 
 export interface PipeParts {
@@ -26,6 +26,7 @@ export interface PipeParts {
   readonly clock: Clock;
   /** The adapter of this name, or undefined if there is none. */
   readonly createAdapter: (name: string) => CallAdapter | undefined;
+  readonly log: (text: string) => void;
   /** Resident bytes of this process, for `stats`. */
   readonly memory: () => { rssBytes: number; peakRssBytes: number };
 }
@@ -41,6 +42,26 @@ interface Pending {
   readonly call: Call;
   /** Bytes of its inline arguments. */
   readonly bytes: number;
+}
+
+type Progress = (id: string, done: number, total: number, perSecond: number) => void;
+
+class PipeCall implements Call {
+  readonly item: RunnerItem;
+  readonly args: readonly CallArg[];
+  cancelled = false;
+  onCancel: (() => void) | undefined = undefined;
+  readonly #progress: Progress;
+
+  constructor(item: RunnerItem, args: readonly CallArg[], progress: Progress) {
+    this.item = item;
+    this.args = args;
+    this.#progress = progress;
+  }
+
+  progress(done: number, total: number, perSecond: number): void {
+    this.#progress(this.item.id, done, total, perSecond);
+  }
 }
 
 class Pipe {
@@ -95,20 +116,25 @@ class Pipe {
 
   #handle({ header, body }: Frame): void {
     const problem = this.#check(header);
-    if (problem !== undefined) throw new FarfieldError('E_PROTOCOL', `a frame that is not understood: request${problem}`);
+    if (problem !== undefined)
+      throw new FarfieldError('E_PROTOCOL', `a frame that is not understood: request${problem}`);
     const request = header as RunnerRequest;
     if (request.op !== 'run' && body.byteLength > 0) {
       throw new FarfieldError('E_PROTOCOL', `a body of ${body.byteLength} bytes with ${request.op}`);
     }
     switch (request.op) {
       case 'load':
-        return this.#load(request);
+        this.#load(request);
+        break;
       case 'run':
-        return this.#run(request.items, body);
+        this.#run(request.items, body);
+        break;
       case 'cancel':
-        return request.ids.forEach((id) => this.#cancel(id));
+        for (const id of request.ids) this.#cancel(id);
+        break;
       case 'stats':
-        return this.#send({ op: 'stats', stats: this.#stats() });
+        this.#send({ op: 'stats', stats: this.#stats() });
+        break;
       case 'close':
         void this.#close(EXIT.ok);
     }
@@ -122,7 +148,8 @@ class Pipe {
     const { adapter: name, entry = {}, threads, scratchDir, modelRoot, variant } = request;
     const load = async (): Promise<void> => {
       const adapter = createAdapter(name);
-      if (adapter === undefined) throw new FarfieldError('E_VARIANT_INCOMPATIBLE', `no adapter ${JSON.stringify(name)} in this runner`);
+      if (adapter === undefined)
+        throw new FarfieldError('E_VARIANT_INCOMPATIBLE', `no adapter ${JSON.stringify(name)} in this runner`);
       this.#adapter = adapter;
       const versions = await adapter.load({ modelRoot, variant, entry, threads, scratchDir });
       if (this.#state === 'closing') return;
@@ -132,33 +159,43 @@ class Pipe {
     load().catch((reason: unknown) => this.#fail(FarfieldError.from(reason), EXIT.load));
   }
 
+  readonly #progress: Progress = (id, done, total, perSecond) =>
+    this.#send({ op: 'progress', id, done, total, perSecond: Math.round(perSecond) });
+
   #run(items: readonly RunnerItem[], body: Uint8Array): void {
     if (this.#state !== 'ready') throw new FarfieldError('E_PROTOCOL', 'a run before ready');
+    const inline = items.reduce((sum, { args }) => sum + args.reduce((n, arg) => n + inlineBytes(arg), 0), 0);
+    if (inline !== body.byteLength) {
+      throw new FarfieldError('E_PROTOCOL', `a body of ${body.byteLength} bytes for items that say ${inline}`);
+    }
     let at = 0;
     for (const item of items) {
       if (this.#pending.has(item.id)) throw new FarfieldError('E_PROTOCOL', `item ${item.id} is already running`);
       const from = at;
-      const args: CallArg[] = item.args.map((arg) => {
-        if (arg.at === 'file') return { arg, bytes: undefined };
-        if (at + arg.size > body.byteLength) throw new FarfieldError('E_PROTOCOL', 'a body shorter than its items say');
-        return { arg, bytes: body.subarray(at, (at += arg.size)) };
-      });
-      this.#start(item, args, at - from);
+      const args: CallArg[] = [];
+      for (const arg of item.args) {
+        const end = at + inlineBytes(arg);
+        args.push({ arg, bytes: arg.at === 'inline' ? body.subarray(at, end) : undefined });
+        at = end;
+      }
+      this.#start(new PipeCall(item, args, this.#progress), at - from);
     }
-    if (at !== body.byteLength) throw new FarfieldError('E_PROTOCOL', 'a body longer than its items say');
   }
 
-  #start(item: RunnerItem, args: readonly CallArg[], bytes: number): void {
-    const progress: Call['progress'] = (done, total, perSecond) =>
-      this.#send({ op: 'progress', id: item.id, done, total, perSecond: Math.round(perSecond) });
-    const call: Call = { item, args, cancelled: false, onCancel: undefined, progress };
+  #start(call: PipeCall, bytes: number): void {
+    const { item } = call;
     let outcome: CallResult | Promise<CallResult>;
     try {
       outcome = (this.#adapter as CallAdapter).infer(call);
     } catch (reason) {
-      return this.#failed(item.id, reason);
+      this.#failed(item.id, reason);
+      return;
     }
-    if (!(outcome instanceof Promise)) return this.#succeeded(item, outcome);
+    // An answer that is there already is not made to wait for a promise: no-ops are half as fast then.
+    if (!(outcome instanceof Promise)) {
+      this.#succeeded(item, outcome);
+      return;
+    }
     this.#pending.set(item.id, { call, bytes });
     this.#pendingBytes += bytes;
     outcome.then(
@@ -186,7 +223,8 @@ class Pipe {
     const size = value.at === 'inline' ? value.bytes.byteLength : value.size;
     if (size > item.maxBytes) {
       const message = `the result has ${size} bytes, over the limit of ${item.maxBytes}`;
-      return this.#failed(item.id, new FarfieldError('E_RESULT_TOO_LARGE', message));
+      this.#failed(item.id, new FarfieldError('E_RESULT_TOO_LARGE', message));
+      return;
     }
     this.#items.succeeded++;
     const result: RunnerResult =
@@ -196,9 +234,9 @@ class Pipe {
   }
 
   #failed(id: string, reason: unknown): void {
-    // What a function throws is its own affair (E_FUNCTION); the stack goes to the log, the message to the caller.
-    const error =
-      reason instanceof FarfieldError ? reason : new FarfieldError('E_FUNCTION', messageOf(reason), { cause: reason });
+    const error = toFarfield(reason);
+    // A stack is for whoever runs the endpoint; the caller gets the message.
+    if (error !== reason) this.#parts.log(reason instanceof Error ? (reason.stack ?? reason.message) : String(reason));
     const cancelled = error.code === 'E_CANCELLED';
     this.#items[cancelled ? 'cancelled' : 'failed']++;
     const status = cancelled ? 'cancelled' : 'failed';
@@ -211,10 +249,11 @@ class Pipe {
       this.#bodies.push(body);
       this.#bodyBytes += body.byteLength;
     }
-    if (this.#bodyBytes >= DONE_FRAME_BYTES) return this.#flush();
-    if (this.#flushing) return;
-    this.#flushing = true;
-    setImmediate(() => this.#flush());
+    if (this.#bodyBytes >= DONE_FRAME_BYTES) this.#flush();
+    else if (!this.#flushing) {
+      this.#flushing = true;
+      setImmediate(() => this.#flush());
+    }
   }
 
   #flush(): void {
@@ -274,7 +313,23 @@ class Pipe {
   }
 }
 
-function messageOf(reason: unknown): string {
+function inlineBytes(arg: RunnerArg): number {
+  return arg.at === 'inline' ? arg.size : 0;
+}
+
+/** What a function throws is its own failure (E_FUNCTION); what the system refuses is named without paths. */
+function toFarfield(reason: unknown): FarfieldError {
+  if (reason instanceof FarfieldError) return reason;
+  if (reason instanceof Error && 'syscall' in reason && 'code' in reason) {
+    const full = reason.code === 'ENOSPC' || reason.code === 'EDQUOT';
+    return new FarfieldError(
+      full ? 'E_DISK_FULL' : 'E_FUNCTION',
+      `${String(reason.syscall)} failed: ${String(reason.code)}`,
+      {
+        cause: reason,
+      },
+    );
+  }
   const text = reason instanceof Error ? `${reason.name}: ${reason.message}` : String(reason);
-  return text.slice(0, 2000);
+  return new FarfieldError('E_FUNCTION', text.slice(0, 2000), { cause: reason });
 }

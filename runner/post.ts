@@ -21,14 +21,9 @@ export function outputWords(model: Model): OutputWords {
 }
 
 export function compilePost(model: Model, columns: number): readonly RowStep[] {
-  const steps: RowStep[] = model.post.map((step) => {
-    switch (step.op) {
-      case 'scale':
-        return scaleRow(columns, step.factor, step.offset ?? 0);
-      case 'order':
-        return reorder(columns, step.index);
-    }
-  });
+  const steps: RowStep[] = model.post.map((step) =>
+    step.op === 'scale' ? scaleRow(columns, step.factor, step.offset ?? 0) : reorder(columns, step.index),
+  );
   const bounds = (model.outputs[0] as Model['outputs'][number]).bounds;
   steps.push(flagOutside(columns, bounds));
   return steps;

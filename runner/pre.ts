@@ -96,8 +96,22 @@ function neighbourLists({ height, width, size }: SampleShape, connectivity: 4 | 
   if (height * width !== size) throw new TypeError('keep_component needs samples of two axes');
   const steps: readonly (readonly [number, number])[] =
     connectivity === 4
-      ? [[-1, 0], [0, -1], [0, 1], [1, 0]]
-      : [[-1, -1], [-1, 0], [-1, 1], [0, -1], [0, 1], [1, -1], [1, 0], [1, 1]];
+      ? [
+          [-1, 0],
+          [0, -1],
+          [0, 1],
+          [1, 0],
+        ]
+      : [
+          [-1, -1],
+          [-1, 0],
+          [-1, 1],
+          [0, -1],
+          [0, 1],
+          [1, -1],
+          [1, 0],
+          [1, 1],
+        ];
   return Array.from({ length: size }, (_, i) => {
     const row = Math.floor(i / width);
     const column = i % width;

@@ -6,8 +6,8 @@
 import type { Model } from '#protos/model.ts';
 import type { NumberArray } from './dtype.ts';
 import { compileBaselines, compileFeature } from './features.ts';
-import { type OutputWords, compilePost, outputWords } from './post.ts';
-import { type SampleShape, compilePre, rejectNonFinite, sampleShape } from './pre.ts';
+import { compilePost, type OutputWords, outputWords } from './post.ts';
+import { compilePre, rejectNonFinite, type SampleShape, sampleShape } from './pre.ts';
 import { FLAGS } from './uncertainty/flags.ts';
 
 /** Where a block's per-row results go. */
@@ -49,7 +49,8 @@ export function compileRows(model: Model): RowPlan {
       let flags = finite(x, start);
       for (const step of clean) flags |= step(x, start);
       if (feature !== undefined) results.features[row] = feature(x, start);
-      for (let i = 0; i < baselines.length; i++) baselines[i]?.(x, start, results.baselines[i] as Float32Array, row * columns);
+      for (let i = 0; i < baselines.length; i++)
+        baselines[i]?.(x, start, results.baselines[i] as Float32Array, row * columns);
       for (const step of scale) flags |= step(x, start);
       // A zeroed sample is constant by our own hand; one flag says what it was.
       results.flags[row] = (flags & FLAGS.non_finite) !== 0 ? FLAGS.non_finite : flags;

@@ -17,13 +17,13 @@ const fine: Check = () => undefined;
 
 /** A checker for the schema; throws a TypeError on a keyword that it does not know. */
 export function compileSchema(schema: JsonSchema): Check {
-  if (Array.isArray(schema['anyOf'])) return anyOf((schema['anyOf'] as JsonSchema[]).map(compileSchema), schema['anyOf']);
+  if (Array.isArray(schema.anyOf)) return anyOf((schema.anyOf as JsonSchema[]).map(compileSchema), schema.anyOf);
   if ('const' in schema) {
     known(schema, ['type', 'const']);
-    const expected = schema['const'];
+    const expected = schema.const;
     return (value) => (value === expected ? undefined : `must be ${JSON.stringify(expected)}`);
   }
-  switch (schema['type']) {
+  switch (schema.type) {
     case undefined:
       known(schema, []);
       return fine;
@@ -40,7 +40,7 @@ export function compileSchema(schema: JsonSchema): Check {
       known(schema, ['type']);
       return (value) => (typeof value === 'boolean' ? undefined : 'must be a boolean');
     default:
-      throw new TypeError(`schema: type ${String(schema['type'])} is not known`);
+      throw new TypeError(`schema: type ${String(schema.type)} is not known`);
   }
 }
 
@@ -58,7 +58,8 @@ function anyOf(checks: readonly Check[], schemas: readonly JsonSchema[]): Check 
     for (let i = 0; i < checks.length; i++) {
       const problem = (checks[i] as Check)(value);
       if (problem === undefined) return undefined;
-      if (tag !== undefined && constantOf(schemas[i] as JsonSchema, tag) === (value as JsonSchema | null)?.[tag]) first = problem;
+      if (tag !== undefined && constantOf(schemas[i] as JsonSchema, tag) === (value as JsonSchema | null)?.[tag])
+        first = problem;
     }
     if (first !== undefined) return first;
     if (tag === undefined) return `${JSON.stringify(value)?.slice(0, 60)} is none of the allowed forms`;
@@ -68,20 +69,20 @@ function anyOf(checks: readonly Check[], schemas: readonly JsonSchema[]): Check 
 }
 
 function constantOf(schema: JsonSchema, key: string): unknown {
-  const properties = schema['properties'] as Record<string, JsonSchema> | undefined;
-  return properties?.[key]?.['const'];
+  const properties = schema.properties as Record<string, JsonSchema> | undefined;
+  return properties?.[key]?.const;
 }
 
 function object(schema: JsonSchema): Check {
   known(schema, ['type', 'properties', 'required', 'additionalProperties', 'patternProperties']);
   const properties = new Map(
-    Object.entries((schema['properties'] ?? {}) as Record<string, JsonSchema>).map(([k, s]) => [k, compileSchema(s)]),
+    Object.entries((schema.properties ?? {}) as Record<string, JsonSchema>).map(([k, s]) => [k, compileSchema(s)]),
   );
-  const required = (schema['required'] ?? []) as readonly string[];
-  const patterns = Object.entries((schema['patternProperties'] ?? {}) as Record<string, JsonSchema>).map(
+  const required = (schema.required ?? []) as readonly string[];
+  const patterns = Object.entries((schema.patternProperties ?? {}) as Record<string, JsonSchema>).map(
     ([pattern, s]) => [new RegExp(pattern), compileSchema(s)] as const,
   );
-  const closed = schema['additionalProperties'] === false;
+  const closed = schema.additionalProperties === false;
   return (value) => {
     if (typeof value !== 'object' || value === null || Array.isArray(value)) return ' must be an object';
     const record = value as Record<string, unknown>;
@@ -101,10 +102,10 @@ function object(schema: JsonSchema): Check {
 
 function array(schema: JsonSchema): Check {
   known(schema, ['type', 'items', 'minItems', 'maxItems', 'uniqueItems']);
-  const item = compileSchema((schema['items'] ?? {}) as JsonSchema);
-  const min = (schema['minItems'] ?? 0) as number;
-  const max = (schema['maxItems'] ?? Infinity) as number;
-  const unique = schema['uniqueItems'] === true;
+  const item = compileSchema((schema.items ?? {}) as JsonSchema);
+  const min = (schema.minItems ?? 0) as number;
+  const max = (schema.maxItems ?? Infinity) as number;
+  const unique = schema.uniqueItems === true;
   return (value) => {
     if (!Array.isArray(value)) return ' must be an array';
     if (value.length < min) return ` must have at least ${min} items`;
@@ -121,24 +122,25 @@ function array(schema: JsonSchema): Check {
 
 function string(schema: JsonSchema): Check {
   known(schema, ['type', 'pattern', 'minLength', 'maxLength']);
-  const pattern = schema['pattern'] === undefined ? undefined : new RegExp(schema['pattern'] as string, 'u');
-  const min = (schema['minLength'] ?? 0) as number;
-  const max = (schema['maxLength'] ?? Infinity) as number;
+  const pattern = schema.pattern === undefined ? undefined : new RegExp(schema.pattern as string, 'u');
+  const min = (schema.minLength ?? 0) as number;
+  const max = (schema.maxLength ?? Infinity) as number;
   return (value) => {
     if (typeof value !== 'string') return 'must be a string';
     if (value.length < min) return `must have at least ${min} characters`;
     if (value.length > max) return `must have at most ${max} characters`;
-    if (pattern !== undefined && !pattern.test(value)) return `${JSON.stringify(value.slice(0, 60))} does not have the form ${pattern.source}`;
+    if (pattern !== undefined && !pattern.test(value))
+      return `${JSON.stringify(value.slice(0, 60))} does not have the form ${pattern.source}`;
     return undefined;
   };
 }
 
 function number(schema: JsonSchema): Check {
   known(schema, ['type', 'minimum', 'maximum', 'exclusiveMinimum']);
-  const whole = schema['type'] === 'integer';
-  const min = (schema['minimum'] ?? -Infinity) as number;
-  const max = (schema['maximum'] ?? Infinity) as number;
-  const above = (schema['exclusiveMinimum'] ?? -Infinity) as number;
+  const whole = schema.type === 'integer';
+  const min = (schema.minimum ?? -Infinity) as number;
+  const max = (schema.maximum ?? Infinity) as number;
+  const above = (schema.exclusiveMinimum ?? -Infinity) as number;
   return (value) => {
     if (typeof value !== 'number' || !Number.isFinite(value)) return 'must be a number';
     if (whole && !Number.isInteger(value)) return 'must be a whole number';

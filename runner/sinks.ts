@@ -7,8 +7,8 @@
 import { closeSync, openSync, renameSync, rmSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
 import { FarfieldError } from '#kernel/errors.ts';
-import { Hdf5Writer } from './hdf5/writer.ts';
 import type { Hdf5Library } from './hdf5/library.ts';
+import { Hdf5Writer } from './hdf5/writer.ts';
 import { npyHeader } from './npy.ts';
 import type { RowResults } from './rows.ts';
 import { flagLegend } from './uncertainty/flags.ts';
@@ -46,7 +46,15 @@ export function createHdf5Sink(
     path,
     write(from, n, results) {
       writer.writeRows('/pred', from, n, bytesOf(results.predictions, n * output.columns));
-      writer.writeRows('/row_index', from, n, bytesOf(Uint32Array.from({ length: n }, (_, i) => from + i), n));
+      writer.writeRows(
+        '/row_index',
+        from,
+        n,
+        bytesOf(
+          Uint32Array.from({ length: n }, (_, i) => from + i),
+          n,
+        ),
+      );
       writer.writeRows('/flags', from, n, results.flags.subarray(0, n));
     },
     commit(attributes) {
@@ -68,7 +76,9 @@ export function createNpySink(outDir: string, rows: number, columns: number): Ro
     try {
       for (let at = 0; at < bytes.byteLength; ) at += writeSync(fd, bytes, at);
     } catch (reason) {
-      throw new FarfieldError('E_DISK_FULL', 'the result cannot be written; has the output folder space?', { cause: reason });
+      throw new FarfieldError('E_DISK_FULL', 'the result cannot be written; has the output folder space?', {
+        cause: reason,
+      });
     }
   };
   const close = (): void => {

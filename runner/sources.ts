@@ -5,12 +5,12 @@
  *  S1 A source is checked whole when it is opened: its shape, type and length hold for every later read.
  *  S2 A file that changes while it is read is an error: the digest that the pilot checked was of other bytes.
  */
-import { type Stats, closeSync, fstatSync, openSync, readSync, statSync, writeFileSync } from 'node:fs';
+import { closeSync, fstatSync, openSync, readSync, type Stats, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { FarfieldError } from '#kernel/errors.ts';
 import type { StoredType } from '#protos/model.ts';
 import type { CallArg } from './adapters/adapter.ts';
-import { STORED, elementsOf } from './dtype.ts';
+import { elementsOf, STORED } from './dtype.ts';
 import type { Hdf5Library } from './hdf5/library.ts';
 import { Hdf5File } from './hdf5/reader.ts';
 import { MAX_ROWS } from './limits.ts';
@@ -68,7 +68,13 @@ async function open({ arg, bytes }: CallArg, wish: SourceWish, tools: SourceTool
   }
   if (arg.type === 'hdf5') {
     const path = at ?? spill(tools.scratchDir, arg.name, bytes as Uint8Array);
-    return openHdf5(path, arg.name, (arg.at === 'file' ? arg.sel : undefined) ?? wish.dataset, wish, await tools.hdf5());
+    return openHdf5(
+      path,
+      arg.name,
+      (arg.at === 'file' ? arg.sel : undefined) ?? wish.dataset,
+      wish,
+      await tools.hdf5(),
+    );
   }
   return at === undefined ? openNpyBytes(arg.name, bytes as Uint8Array) : openNpyFile(arg.name, at);
 }
@@ -83,10 +89,16 @@ function check(source: RowSource, wish: SourceWish): void {
     );
   }
   if (wish.stored !== undefined && !wish.stored.includes(source.stored)) {
-    throw new FarfieldError('E_INPUT', `${source.name} holds ${source.stored}; this model takes ${wish.stored.join(', ')}`);
+    throw new FarfieldError(
+      'E_INPUT',
+      `${source.name} holds ${source.stored}; this model takes ${wish.stored.join(', ')}`,
+    );
   }
   if (source.rows > MAX_ROWS) {
-    throw new FarfieldError('E_TOO_LARGE', `${source.name} has ${source.rows} rows; at most ${MAX_ROWS} are taken in one call`);
+    throw new FarfieldError(
+      'E_TOO_LARGE',
+      `${source.name} has ${source.rows} rows; at most ${MAX_ROWS} are taken in one call`,
+    );
   }
   if (source.rows === 0) throw new FarfieldError('E_INPUT', `${source.name} has no rows`);
 }
@@ -98,7 +110,13 @@ function spill(scratchDir: string, name: string, bytes: Uint8Array): string {
   return path;
 }
 
-function openHdf5(path: string, name: string, sel: string | undefined, wish: SourceWish, library: Hdf5Library): RowSource {
+function openHdf5(
+  path: string,
+  name: string,
+  sel: string | undefined,
+  wish: SourceWish,
+  library: Hdf5Library,
+): RowSource {
   const before = statOf(path);
   const file = Hdf5File.open(library, path, name);
   try {
@@ -132,7 +150,9 @@ function onlyFitting(file: Hdf5File, name: string, wish: SourceWish): string {
   });
   const [only] = fitting;
   if (fitting.length === 1 && only !== undefined) return only.path;
-  const listed = (fitting.length > 0 ? fitting : all).slice(0, 20).map(({ path, shape }) => `${path} [${shape.join(', ')}]`);
+  const listed = (fitting.length > 0 ? fitting : all)
+    .slice(0, 20)
+    .map(({ path, shape }) => `${path} [${shape.join(', ')}]`);
   throw new FarfieldError(
     'E_INPUT',
     `${name}: say which data set is meant, ${fitting.length > 1 ? 'several fit' : 'none fits'}: ${listed.join(', ')}`,
@@ -141,7 +161,12 @@ function onlyFitting(file: Hdf5File, name: string, wish: SourceWish): string {
 
 function openNpyBytes(name: string, bytes: Uint8Array): RowSource {
   const facts = parseNpy(bytes, bytes.byteLength, name);
-  return npySource(name, facts, (at, target) => target.set(bytes.subarray(at, at + target.byteLength)), () => {});
+  return npySource(
+    name,
+    facts,
+    (at, target) => target.set(bytes.subarray(at, at + target.byteLength)),
+    () => {},
+  );
 }
 
 function openNpyFile(name: string, path: string): RowSource {
@@ -190,6 +215,10 @@ function statOf(path: string): Stats | undefined {
 
 function mustBeUnchanged(name: string, before: Stats | undefined, after: Stats | undefined): void {
   const same =
-    before !== undefined && after !== undefined && before.ino === after.ino && before.size === after.size && before.mtimeMs === after.mtimeMs;
+    before !== undefined &&
+    after !== undefined &&
+    before.ino === after.ino &&
+    before.size === after.size &&
+    before.mtimeMs === after.mtimeMs;
   if (!same) throw new FarfieldError('E_INPUT', `${name}: the file changed while it was read; the result is discarded`);
 }

@@ -26,7 +26,7 @@ export function createFake(clock: Clock): CallAdapter {
   return {
     probe: async () => ({ adapter: 'fake', devices: [], versions: {} }),
     async load({ entry }) {
-      if (entry['failLoad'] === true) throw new FarfieldError('E_MODEL', 'the fake was told to fail its load');
+      if (entry.failLoad === true) throw new FarfieldError('E_MODEL', 'the fake was told to fail its load');
       return {};
     },
     async infer(call) {

@@ -6,8 +6,10 @@
  *
  * cut to `entry.outBytes` (100). `entry.sleepMs` (0) delays each answer.
  */
+
+import { hash } from 'node:crypto';
 import type { Clock } from '#base/clock.ts';
-import { concat, sha256, u32be } from '#kernel/bytes.ts';
+import { concat } from '#kernel/bytes.ts';
 import { FarfieldError } from '#kernel/errors.ts';
 import type { Call, CallAdapter, CallResult } from './adapter.ts';
 
@@ -37,34 +39,31 @@ export function createNoop(clock: Clock): CallAdapter {
 }
 
 /** A non-negative whole number of the function's entry. */
-export function numberOf(
-  entry: Readonly<Record<string, unknown>>,
-  key: string,
-  fallback: number,
-  max: number,
-): number {
+export function numberOf(entry: Readonly<Record<string, unknown>>, key: string, fallback: number, max: number): number {
   const value = entry[key] ?? fallback;
   if (typeof value === 'number' && Number.isInteger(value) && value >= 0 && value <= max) return value;
   throw new FarfieldError('E_MANIFEST', `entry.${key} must be a whole number from 0 to ${max}`);
 }
 
+/** Digests are taken as Latin-1 text and written into place: asked for as a Buffer, each costs 2 us more (0.6 against 2.7). */
 function noopAnswer(call: Call, outBytes: number): Uint8Array {
   const seeded = Buffer.allocUnsafe(HASH_BYTES + 4);
-  seeded.set(argsDigest(call));
+  seeded.write(hash('sha256', argsBytes(call), 'binary'), 0, HASH_BYTES, 'latin1');
   const answer = Buffer.allocUnsafe(outBytes);
   for (let at = 0, counter = 0; at < outBytes; at += HASH_BYTES, counter++) {
-    seeded.set(u32be(counter), HASH_BYTES);
-    answer.set(sha256(seeded).subarray(0, outBytes - at), at);
+    seeded.writeUInt32BE(counter, HASH_BYTES);
+    answer.write(hash('sha256', seeded, 'binary'), at, Math.min(HASH_BYTES, outBytes - at), 'latin1');
   }
   return answer;
 }
 
-function argsDigest(call: Call): Uint8Array {
+function argsBytes(call: Call): Uint8Array {
   const parts = call.args.map(({ arg, bytes }) => {
-    if (bytes === undefined) throw new FarfieldError('E_INPUT', `argument ${arg.name}: noop takes inline arguments alone`);
+    if (bytes === undefined)
+      throw new FarfieldError('E_INPUT', `argument ${arg.name}: noop takes inline arguments alone`);
     return bytes;
   });
-  return sha256(parts.length === 1 ? (parts[0] as Uint8Array) : concat(parts));
+  return parts.length === 1 ? (parts[0] as Uint8Array) : concat(parts);
 }
 
 /** Waits, or ends at once with E_CANCELLED when the call is cancelled. */

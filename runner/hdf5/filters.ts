@@ -43,7 +43,5 @@ export function filterProblem(id: number, nameInFile: string, plugins: string | 
 
 /** Names of the filters that can be read here. */
 export function readableFilters(plugins: string | undefined): string[] {
-  return [...FILTERS]
-    .filter(([id]) => filterProblem(id, '', plugins) === undefined)
-    .map(([, facts]) => facts.name);
+  return [...FILTERS].filter(([id]) => filterProblem(id, '', plugins) === undefined).map(([, facts]) => facts.name);
 }

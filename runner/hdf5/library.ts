@@ -117,7 +117,10 @@ export function createHdf5Loader(): Hdf5Loader {
     async acquire(): Promise<Hdf5Library> {
       if (current !== undefined && !(await current).poisoned) return current;
       if (instances >= MAX_INSTANCES) {
-        throw new FarfieldError('E_HDF5', 'too many damaged HDF5 files in one runner; it takes no more HDF5 until restarted');
+        throw new FarfieldError(
+          'E_HDF5',
+          'too many damaged HDF5 files in one runner; it takes no more HDF5 until restarted',
+        );
       }
       current = loadLibrary(instances++);
       return current;
@@ -181,19 +184,25 @@ export class Hdf5Library {
 
   /** Runs one call; a trap or a refused file becomes E_HDF5, so that no wasm stack reaches anybody. */
   call<R>(what: string, run: (module: H5Module) => R): R {
-    if (this.poisoned) throw new FarfieldError('E_HDF5', `${what}: the HDF5 library has stopped; the file may be damaged`);
+    if (this.poisoned)
+      throw new FarfieldError('E_HDF5', `${what}: the HDF5 library has stopped; the file may be damaged`);
     this.#refused = undefined;
     this.#diagnostics = '';
     try {
       return run(this.module);
     } catch (reason) {
       if (reason instanceof FarfieldError) throw reason;
-      // A JavaScript Error is the binding's own ("name not defined"); anything else is a trap inside the library.
-      const trapped = reason instanceof WebAssembly.RuntimeError || !(reason instanceof Error) || reason instanceof RangeError;
+      // A plain Error is the binding's own ("name not defined"). A WebAssembly trap or abort names itself RuntimeError; an
+      // exhausted stack is a RangeError; what is no Error at all was thrown by C++.
+      const trapped = !(reason instanceof Error) || ['RuntimeError', 'RangeError'].includes(reason.name);
       if (trapped) this.poisoned = true;
-      throw new FarfieldError('E_HDF5', `${what}: ${trapped ? 'damaged so that the HDF5 library stopped' : 'cannot be read'}`, {
-        cause: reason,
-      });
+      throw new FarfieldError(
+        'E_HDF5',
+        `${what}: ${trapped ? 'damaged so that the HDF5 library stopped' : 'cannot be read'}`,
+        {
+          cause: reason,
+        },
+      );
     }
   }
 

@@ -10,7 +10,7 @@
  */
 import { FarfieldError } from '#kernel/errors.ts';
 import type { StoredType } from '#protos/model.ts';
-import { STORED, elementsOf, storedType } from '../dtype.ts';
+import { elementsOf, STORED, storedType } from '../dtype.ts';
 import { MAX_CHUNK_BYTES, MAX_LISTED_DATASETS, MAX_ROW_BYTES, MAX_VISITED_LINKS } from '../limits.ts';
 import { filterProblem } from './filters.ts';
 import type { H5Metadata, Hdf5Library } from './library.ts';
@@ -48,7 +48,8 @@ export class Hdf5File implements Disposable {
     const lease = library.allow(path);
     try {
       const id = library.call(name, (h5) => h5.open(path, h5.H5F_ACC_RDONLY, false, -1, -1));
-      if (id < 0n) throw new FarfieldError('E_HDF5', `${name}: not a readable HDF5 file (${library.reason || 'no signature'})`);
+      if (id < 0n)
+        throw new FarfieldError('E_HDF5', `${name}: not a readable HDF5 file (${library.reason || 'no signature'})`);
       return new Hdf5File(library, lease, id, name);
     } catch (reason) {
       lease[Symbol.dispose]();
@@ -115,7 +116,10 @@ function checkedInfo(path: string, where: string, metadata: H5Metadata): Dataset
   // '.' is HDF5's word for "this file".
   const foreign = metadata.virtual_sources?.some((source) => source.file_name !== '.') ?? false;
   if (foreign) {
-    throw new FarfieldError('E_HDF5', `${where}: is a virtual data set over other files; copy the data into this file instead`);
+    throw new FarfieldError(
+      'E_HDF5',
+      `${where}: is a virtual data set over other files; copy the data into this file instead`,
+    );
   }
   const kind = metadata.type === H5T_FLOAT ? 'float' : metadata.type === H5T_INTEGER ? 'int' : 'other';
   const stored = storedType(kind, metadata.size, metadata.signed);
@@ -125,7 +129,10 @@ function checkedInfo(path: string, where: string, metadata: H5Metadata): Dataset
   }
   const rowBytes = elementsOf(shape.slice(1)) * metadata.size;
   if (rowBytes > MAX_ROW_BYTES) {
-    throw new FarfieldError('E_TOO_LARGE', `${where}: one row has ${rowBytes} bytes; at most ${MAX_ROW_BYTES} are read`);
+    throw new FarfieldError(
+      'E_TOO_LARGE',
+      `${where}: one row has ${rowBytes} bytes; at most ${MAX_ROW_BYTES} are read`,
+    );
   }
   const chunkBytes = metadata.chunks === null ? 0 : elementsOf(metadata.chunks) * metadata.size;
   if (chunkBytes > MAX_CHUNK_BYTES) {
@@ -172,7 +179,10 @@ export class Hdf5Dataset implements Disposable {
     });
     const rows = `rows ${from}:${from + count}`;
     if (this.#library.refusedPath !== undefined) {
-      throw new FarfieldError('E_HDF5', `${this.#where}: keeps its data in another file; copy the data into this file instead`);
+      throw new FarfieldError(
+        'E_HDF5',
+        `${this.#where}: keeps its data in another file; copy the data into this file instead`,
+      );
     }
     if (status < 0) {
       const reason = this.#library.reason;
@@ -184,7 +194,10 @@ export class Hdf5Dataset implements Disposable {
     const heap = module.HEAPU8.subarray(this.#pointer, this.#pointer + bytes);
     const untouched = untouchedRow(heap, this.info.rowBytes);
     if (untouched >= 0) {
-      throw new FarfieldError('E_HDF5', `${this.#where}: row ${from + untouched} was not delivered; the file is damaged`);
+      throw new FarfieldError(
+        'E_HDF5',
+        `${this.#where}: row ${from + untouched} was not delivered; the file is damaged`,
+      );
     }
     target.set(heap);
   }
@@ -199,7 +212,8 @@ export class Hdf5Dataset implements Disposable {
     if (this.#capacity >= bytes) return;
     this[Symbol.dispose]();
     this.#pointer = this.#library.module._malloc(bytes);
-    if (this.#pointer === 0) throw new FarfieldError('E_TOO_LARGE', `${this.#where}: no memory for a block of ${bytes} bytes`);
+    if (this.#pointer === 0)
+      throw new FarfieldError('E_TOO_LARGE', `${this.#where}: no memory for a block of ${bytes} bytes`);
     this.#capacity = bytes;
   }
 }

@@ -9,7 +9,7 @@
 import { closeSync, fsyncSync, openSync, renameSync, rmSync } from 'node:fs';
 import { FarfieldError } from '#kernel/errors.ts';
 import type { StoredType } from '#protos/model.ts';
-import { STORED, elementsOf } from '../dtype.ts';
+import { elementsOf, STORED } from '../dtype.ts';
 import type { H5Module, H5WriteMetadata, Hdf5Library } from './library.ts';
 
 const H5T_INTEGER = 0;
@@ -42,7 +42,10 @@ export class Hdf5Writer implements Disposable {
     this.#id = library.call('result', (h5) => h5.open(this.#aside, h5.H5F_ACC_TRUNC, false, -1, -1));
     if (this.#id < 0n) {
       this.#lease[Symbol.dispose]();
-      throw new FarfieldError('E_DISK_FULL', 'the result file cannot be created in the output folder; is it writable, and has it space?');
+      throw new FarfieldError(
+        'E_DISK_FULL',
+        'the result file cannot be created in the output folder; is it writable, and has it space?',
+      );
     }
   }
 
@@ -143,7 +146,10 @@ export class Hdf5Writer implements Disposable {
   #must(what: string, run: (h5: H5Module) => number): void {
     if (this.#library.call('result', run) >= 0) return;
     const reason = this.#library.reason;
-    throw new FarfieldError('E_DISK_FULL', `the result cannot be written (${what}${reason === '' ? '' : `: ${reason}`}); has the output folder space?`);
+    throw new FarfieldError(
+      'E_DISK_FULL',
+      `the result cannot be written (${what}${reason === '' ? '' : `: ${reason}`}); has the output folder space?`,
+    );
   }
 }
 

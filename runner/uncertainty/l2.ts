@@ -10,8 +10,8 @@
  *  L2 Everything but the quantiles merges exactly (`moments`, `counts`); quantiles are exact while all errors are kept.
  *  L3 The summary says nothing of rows without truth: n is the number of rows that were compared.
  */
-import { type Histogram, countInto, emptyCounts, histogramOf } from './histogram.ts';
-import { type Moments, NO_MOMENTS, mergeMoments, momentsOf, rootMeanSquare, standardDeviation } from './moments.ts';
+import { countInto, emptyCounts, type Histogram, histogramOf } from './histogram.ts';
+import { type Moments, mergeMoments, momentsOf, NO_MOMENTS, rootMeanSquare, standardDeviation } from './moments.ts';
 import { Quantiles } from './quantiles.ts';
 
 /** Mergeable statistics of one set of errors. */
@@ -108,7 +108,12 @@ export class L2Collector {
   summary(): L2Summary {
     const { axes, units, groups, baselines } = this.#shape;
     const { moments, max, quantiles } = this.#overall;
-    const [p50, p75, p95, p995] = quantiles.at([0.5, 0.75, 0.95, 0.995]).map(rounded) as [number, number, number, number];
+    const [p50, p75, p95, p995] = quantiles.at([0.5, 0.75, 0.95, 0.995]).map(rounded) as [
+      number,
+      number,
+      number,
+      number,
+    ];
     const perAxis = (f: (m: Moments) => number): Record<string, number> =>
       Object.fromEntries(axes.map((name, i) => [name, rounded(f(this.#axes[i] as Moments))]));
     return {
@@ -137,7 +142,7 @@ export class L2Collector {
     for (let i = 0; i < errors.length; i++) {
       parts[groupOf(edges, features[kept[i] as number] as number)]?.push(errors[i] as number);
     }
-    parts.forEach((part, i) => this.#groups[i]?.add(Float64Array.from(part)));
+    for (const [i, part] of parts.entries()) this.#groups[i]?.add(Float64Array.from(part));
   }
 
   #groupSummaries(edges: readonly number[]): GroupSummary[] {
@@ -160,7 +165,11 @@ export class L2Collector {
     return Object.fromEntries(
       this.#baselines.map((sample, i) => [
         camelCase(this.#shape.baselines[i] as string),
-        { n: sample.moments.n, mean: rounded(sample.moments.mean), p95: rounded(sample.quantiles.at([0.95])[0] as number) },
+        {
+          n: sample.moments.n,
+          mean: rounded(sample.moments.mean),
+          p95: rounded(sample.quantiles.at([0.95])[0] as number),
+        },
       ]),
     );
   }
@@ -195,7 +204,11 @@ function distances(
     errors[n] = Math.sqrt(square);
     kept[n++] = row;
   }
-  return { errors: errors.subarray(0, n), residuals: residuals.map((r) => r.subarray(0, n)), kept: kept.subarray(0, n) };
+  return {
+    errors: errors.subarray(0, n),
+    residuals: residuals.map((r) => r.subarray(0, n)),
+    kept: kept.subarray(0, n),
+  };
 }
 
 /** Seven significant digits: what FP32 predictions carry. Keeps the summary small; NaN (no rows) becomes 0 beside n = 0. */

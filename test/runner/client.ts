@@ -5,9 +5,9 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { RunnerArg, RunnerDone, RunnerItem, RunnerReply, RunnerRequest } from '#protos/runner.ts';
-import { FrameReader, encodeFrame } from '../../runner/frames.ts';
+import { encodeFrame, FrameReader } from '../../runner/frames.ts';
 
-const MAIN = process.env['RUNNER_MAIN'] ?? fileURLToPath(new URL('../../runner/main.ts', import.meta.url));
+const MAIN = process.env.RUNNER_MAIN ?? fileURLToPath(new URL('../../runner/main.ts', import.meta.url));
 export const BRAGG = fileURLToPath(new URL('../../models/braggnn', import.meta.url));
 
 export interface Answer {
@@ -39,7 +39,12 @@ export function item(more: Partial<RunnerItem> & { id: string }): RunnerItem {
   return { args: [], outDir: tmpdir(), maxInlineBytes: 65536, maxBytes: 2 ** 32, ...more };
 }
 
-export const inline = (name: string, type: string, bytes: Uint8Array): RunnerArg => ({ name, type, at: 'inline', size: bytes.byteLength });
+export const inline = (name: string, type: string, bytes: Uint8Array): RunnerArg => ({
+  name,
+  type,
+  at: 'inline',
+  size: bytes.byteLength,
+});
 export const file = (name: string, type: string, path: string, sel?: string): RunnerArg => ({
   name,
   type,
