@@ -1,0 +1,221 @@
+/**
+ * Ends items: gathers what finished, signs one pack for each principal, commits it, then says so.
+ *
+ * Invariants
+ *  E1 Whatever finished while the previous commit ran is the next group; when idle a lone outcome is committed at once.
+ *  E2 Pilots are acknowledged, and the pack leaves for the broker, only after the commit that holds it.
+ *  E3 What the ledger finds stale is dropped and counted: another outcome of the item was first.
+ */
+import type { Clock } from '#base/clock.ts';
+import { utf8 } from '#kernel/bytes.ts';
+import type { Signer } from '#kernel/jws.ts';
+import { type Detail, type Pack, STATUS_CODES, sealPack } from '#kernel/receipts.ts';
+import type { Measured } from '#kernel/tokens/claims.ts';
+import { farfield } from '#protos/generated/link.js';
+import { ITEM } from '../admission/item-state.ts';
+import type { EndedItems, Ledger } from '../admission/ledger.ts';
+import { isOpen, type Work } from './mirror.ts';
+
+/** One item's end, as it is to be signed. */
+export interface Ending {
+  readonly work: Work;
+  readonly i: number;
+  readonly status: keyof typeof STATUS_CODES;
+  readonly detail: Detail;
+  readonly meas: Measured;
+  /** 32 bytes; undefined without a result. */
+  readonly resultDigest?: Uint8Array;
+  /** Inline result. */
+  readonly result?: Uint8Array;
+}
+
+export interface EndingsOptions {
+  readonly ledger: Ledger;
+  readonly endpoint: string;
+  readonly signer: () => Signer;
+  readonly clock: Clock;
+  /** A pack is on disk: it may leave. */
+  readonly onPack: (no: number, pack: Pack, bytes: number) => void;
+  readonly onEnded: (endings: readonly Ending[]) => void;
+  readonly onStale: (why: string) => void;
+  readonly onError: (error: unknown) => void;
+}
+
+export interface Endings {
+  end(ending: Ending): void;
+  /** Resolves when what was given so far is committed; not what comes later, or a busy agent would never answer. */
+  committed(): Promise<void>;
+}
+
+/** Items in one pack: its columns must fit into a frame together with 64 KiB results. */
+const MAX_PACK_ITEMS = 4096;
+const MAX_PACK_BYTES = 768 * 1024;
+/** Distinct measurements a receipt may list. */
+const MAX_MEAS = 64;
+
+interface Group {
+  readonly endings: Ending[];
+  readonly done: PromiseWithResolvers<void>;
+}
+
+export function createEndings(options: EndingsOptions): Endings {
+  let next: Group | undefined;
+  let running: Group | undefined;
+  let planned = false;
+
+  const flush = async (): Promise<void> => {
+    planned = false;
+    while (next !== undefined) {
+      running = next;
+      next = undefined;
+      try {
+        await Promise.all(splitGroup(running.endings).map((part) => commit(options, part)));
+      } catch (error) {
+        // The store is broken or full: what waits is still with its pilots, which are not acknowledged.
+        for (const { work, i } of running.endings) work.ending[i] = 0;
+        running.done.reject(error);
+        options.onError(error);
+      }
+      running.done.resolve();
+    }
+    running = undefined;
+  };
+
+  return {
+    end(ending) {
+      const { work, i } = ending;
+      if (!isOpen(work, i)) {
+        options.onStale(`item ${i} of ${work.ticket.id} has ended already`);
+        return;
+      }
+      work.ending[i] = 1;
+      if (next === undefined) {
+        next = { endings: [], done: Promise.withResolvers() };
+        next.done.promise.catch(() => undefined);
+        // A microtask: the rest of the message that is being handled joins the same group.
+        if (running === undefined && !planned) {
+          planned = true;
+          queueMicrotask(() => void flush());
+        }
+      }
+      next.endings.push(ending);
+    },
+    committed: () => (next ?? running)?.done.promise ?? Promise.resolve(),
+  };
+}
+
+/** By principal, and cut where a pack would outgrow a frame or the list of measurements. */
+function splitGroup(group: readonly Ending[]): Ending[][] {
+  const parts: Ending[][] = [];
+  const open = new Map<string, { part: Ending[]; bytes: number; meas: Set<Measured> }>();
+  for (const ending of group) {
+    const { principal } = ending.work.ticket;
+    const bytes = (ending.result?.byteLength ?? 0) + 128;
+    let into = open.get(principal);
+    const full =
+      into !== undefined &&
+      (into.part.length >= MAX_PACK_ITEMS ||
+        into.bytes + bytes > MAX_PACK_BYTES ||
+        (into.meas.size >= MAX_MEAS && !into.meas.has(ending.meas)));
+    if (into === undefined || full) {
+      into = { part: [], bytes: 0, meas: new Set() };
+      open.set(principal, into);
+      parts.push(into.part);
+    }
+    into.part.push(ending);
+    into.bytes += bytes;
+    into.meas.add(ending.meas);
+  }
+  return parts;
+}
+
+async function commit(options: EndingsOptions, group: readonly Ending[]): Promise<void> {
+  const principal = group[0]?.work.ticket.principal ?? '';
+  const { pack, ended } = buildPack(options, principal, group);
+  const bytes = farfield.Pack.encode(pack).finish();
+  const result = await options.ledger.submit({ kind: 'end', principal, pack: bytes, tickets: ended });
+  if (result.kind !== 'ended') {
+    // The mirror and the ledger disagree: free the items, so that the one which is right can end later.
+    for (const { work, i } of group) work.ending[i] = 0;
+    options.onStale(result.kind === 'stale' ? result.why : result.kind);
+    return;
+  }
+  for (const { work, i, status } of group) {
+    work.states[i] = ITEM.ended + STATUS_CODES[status];
+    work.ending[i] = 0;
+    work.open -= 1;
+    work.payloads.delete(i);
+    work.lastFailure.delete(i);
+  }
+  options.onEnded(group);
+  options.onPack(result.packNo, pack, bytes.byteLength);
+}
+
+const NO_RESULT = new Uint8Array(32);
+
+function buildPack(
+  options: EndingsOptions,
+  principal: string,
+  group: readonly Ending[],
+): { pack: Pack; ended: EndedItems[] } {
+  const details = new Table<Detail>((detail) => JSON.stringify(detail));
+  const meas = new Table<Measured>((record) => JSON.stringify(record));
+  const byWork = new Map<Work, Ending[]>();
+  for (const ending of group) {
+    const list = byWork.get(ending.work);
+    if (list === undefined) byWork.set(ending.work, [ending]);
+    else list.push(ending);
+  }
+  const tickets = [];
+  const ended: EndedItems[] = [];
+  for (const [work, endings] of byWork) {
+    const items = endings.map(({ i }) => i);
+    const attempts = items.map((i) => work.starts[i] ?? 0);
+    const statuses = endings.map(({ status }) => STATUS_CODES[status]);
+    tickets.push({
+      id: work.ticket.id,
+      jti: work.ticket.jti,
+      ticketHash: work.ticket.hash,
+      items,
+      attempts,
+      statuses: Uint8Array.from(statuses),
+      detail: endings.map(({ detail }) => details.index(detail)),
+      meas: endings.map((ending) => meas.index(ending.meas)),
+      resultDigests: Buffer.concat(endings.map(({ resultDigest }) => resultDigest ?? NO_RESULT)),
+      resultSizes: endings.map(({ result }) => result?.byteLength ?? 0),
+      results: Buffer.concat(endings.flatMap(({ result }) => (result === undefined ? [] : [result]))),
+    });
+    ended.push({
+      ticketNo: work.no,
+      items,
+      attempts,
+      leaseEpochs: items.map((i) => work.leaseEpochs[i] ?? 0),
+      statuses,
+    });
+  }
+  const iat = Math.floor(options.clock.now() / 1000);
+  const unsigned = { principal, tickets, details: details.values.map((detail) => utf8(JSON.stringify(detail))) };
+  return { pack: sealPack(unsigned, [...meas.values], options.endpoint, iat, options.signer()), ended };
+}
+
+/** Distinct values, by identity first (items of one launch share their records) and then by content. */
+class Table<T extends object> {
+  readonly values: T[] = [];
+  readonly #byIdentity = new Map<T, number>();
+  readonly #byText = new Map<string, number>();
+  readonly #text: (value: T) => string;
+
+  constructor(text: (value: T) => string) {
+    this.#text = text;
+  }
+
+  index(value: T): number {
+    const same = this.#byIdentity.get(value);
+    if (same !== undefined) return same;
+    const text = this.#text(value);
+    const index = this.#byText.get(text) ?? this.values.push(value) - 1;
+    this.#byText.set(text, index);
+    this.#byIdentity.set(value, index);
+    return index;
+  }
+}

@@ -1,0 +1,526 @@
+/**
+ * The agent's heart: admitted items, leases to pilots, their outcomes.
+ *
+ * Invariants
+ *  W1 An item is launched only after the commit of its lease, and only if nothing forbids it now (revocation, policy, exp).
+ *  W2 A message about an attempt counts only with the (attempt, lease epoch) that the mirror holds. Others are counted,
+ *     dropped and acknowledged: a repeated message must not be sent for ever.
+ *  W3 A failure is charged only if the work itself failed; a lost pilot costs a start.
+ *  W4 A cancelled item ends `cancelled` when its pilot says that it is dead, or at once if it never started.
+ */
+import type { Clock } from '#base/clock.ts';
+import type { Logger } from '#base/log.ts';
+import type { Random } from '#base/random.ts';
+import type { Signer } from '#kernel/jws.ts';
+import type { Detail, Pack } from '#kernel/receipts.ts';
+import type { Refusal } from '#kernel/refusal.ts';
+import type { Measured } from '#kernel/tokens/claims.ts';
+import { ITEM } from '../admission/item-state.ts';
+import type { HeldItem, Ledger } from '../admission/ledger.ts';
+import { createEndings, type Ending, type Endings } from './endings.ts';
+import { isOpen, itemKey, splitKey, type Work } from './mirror.ts';
+import { createPlacement, inFlightOf, type Place, type Placement, type Runnable } from './placement.ts';
+import { decideRetry } from './retry.ts';
+import type { Specs } from './specs.ts';
+
+/** One leased item as a pilot is told of it. */
+export interface LaunchItem {
+  readonly i: number;
+  readonly key: number;
+  readonly attempt: number;
+}
+
+/** A connected pilot, seen from here. */
+export interface PilotPort extends Place {
+  readonly block: string;
+  readonly node: string;
+  launch(work: Work, leaseEpoch: number, items: readonly LaunchItem[]): void;
+  cancel(items: readonly HeldItem[], reason: string): void;
+}
+
+/** What became of one attempt, as a pilot reports it. */
+export interface AttemptEnd {
+  readonly key: number;
+  readonly attempt: number;
+  readonly leaseEpoch: number;
+  readonly status: 'succeeded' | 'failed' | 'cancelled';
+  readonly detail: Detail;
+  readonly meas: Measured;
+  readonly resultDigest?: Uint8Array;
+  readonly result?: Uint8Array;
+  /** False for failures that are not the work's fault. */
+  readonly charged: boolean;
+}
+
+export interface EngineOptions {
+  readonly ledger: Ledger;
+  readonly endpoint: string;
+  readonly signer: () => Signer;
+  readonly specs: Specs;
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly log: Logger;
+  /** The highest lease epoch that the ledger has given out. */
+  readonly leaseEpoch: number;
+  /** Policy, revocation and `exp`, asked again just before a launch. */
+  readonly launchRefusal: (work: Work) => Refusal | undefined;
+  /** Makes an item's files ready: blobs fetched, paths checked. Undefined when there is nothing to wait for. */
+  readonly stage: (work: Work, i: number) => Promise<void> | undefined;
+  /** Something waits and no pilot has room: blocks may grow. */
+  readonly onDemand: (waiting: number) => void;
+  readonly onState: (work: Work, items: readonly number[], state: string, detail: string) => void;
+  /** A pack is on disk: it may leave. */
+  readonly onPack: (no: number, pack: Pack, bytes: number) => void;
+  /** The ledger does not commit any more. */
+  readonly onBroken: (error: unknown) => void;
+}
+
+/** A lease that rides in the commit of an admission. */
+export interface Offer {
+  readonly pilot: PilotPort;
+  readonly leaseEpoch: number;
+  readonly count: number;
+}
+
+export class Engine {
+  readonly works = new Map<number, Work>();
+  stale = 0;
+  readonly #o: EngineOptions;
+  readonly #pilots = new Map<number, PilotPort>();
+  /** Since when a pilot works on what it has, for the measurement of a spec's pace. */
+  readonly #busySince = new Map<number, number>();
+  readonly #placement: Placement;
+  readonly #endings: Endings;
+  #leaseEpoch: number;
+
+  constructor(options: EngineOptions) {
+    this.#o = options;
+    this.#leaseEpoch = options.leaseEpoch;
+    this.#placement = createPlacement(isRunnable);
+    this.#endings = createEndings({
+      ledger: options.ledger,
+      endpoint: options.endpoint,
+      signer: options.signer,
+      clock: options.clock,
+      onPack: options.onPack,
+      onEnded: (endings) => this.#forget(endings),
+      onStale: (why) => this.#noteStale(why),
+      onError: options.onBroken,
+    });
+  }
+
+  get waiting(): number {
+    return this.#placement.waiting;
+  }
+
+  /** A slot that could take all these items now, so that their lease can ride in the admission's commit. */
+  offer(work: Work, items: readonly number[]): Offer | undefined {
+    // A queue means that others were first; staged items are not ready.
+    if (this.#placement.waiting > 0 || items.some((i) => this.#o.stage(work, i) !== undefined)) return undefined;
+    for (const pilot of this.#pilots.values()) {
+      if (pilot.slots - inFlightOf(pilot) < items.length) continue;
+      this.#count(pilot, work, items.length);
+      this.#leaseEpoch += 1;
+      return { pilot, leaseEpoch: this.#leaseEpoch, count: items.length };
+    }
+    return undefined;
+  }
+
+  /** Takes an offer back, whole or for the items that were not leased in the end. */
+  withdraw(offer: Offer, work: Work, count: number): void {
+    this.#count(offer.pilot, work, -count);
+  }
+
+  /** Takes over admitted items; `leased` ones go to the pilot of the offer. */
+  adopt(
+    work: Work,
+    waiting: readonly number[],
+    leased?: { offer: Offer; items: readonly number[]; attempts: readonly number[] },
+  ): void {
+    this.works.set(work.no, work);
+    for (const i of waiting) {
+      if (work.cancels[i] === 1) this.#refuse(work, i, 'cancelled', 'E_CANCELLED', 'cancelled before it started');
+      else this.#ready(work, i);
+    }
+    if (leased !== undefined)
+      this.#launch(leased.offer.pilot, work, leased.offer.leaseEpoch, leased.items, leased.attempts);
+    this.dispatch();
+  }
+
+  /** A pilot (re)joins with what it still holds. Returns what it must drop. */
+  attach(pilot: PilotPort, held: readonly HeldItem[]): readonly HeldItem[] {
+    this.#pilots.set(pilot.no, pilot);
+    pilot.inFlight.clear();
+    const drop: HeldItem[] = [];
+    const kept = new Set<number>();
+    for (const item of held) {
+      const work = this.works.get(item.ticketNo);
+      if (work === undefined || !holds(work, item) || work.pilots[item.i] !== pilot.no) drop.push(item);
+      else {
+        kept.add(itemKey(item.ticketNo, item.i));
+        this.#count(pilot, work, 1);
+        if (work.cancels[item.i] === 1) pilot.cancel([item], 'cancelled');
+      }
+    }
+    // Leases that the pilot does not know: the launch never reached it.
+    const missing = this.#leasesOf(pilot.no).filter(({ ticketNo, i }) => !kept.has(itemKey(ticketNo, i)));
+    this.#owned(this.#giveBack(missing, 'its pilot did not have it after a reconnect'));
+    this.dispatch();
+    return drop;
+  }
+
+  /** The link is gone, the pilot may live: nothing new for it, its leases stand. */
+  detach(pilot: PilotPort): void {
+    if (this.#pilots.get(pilot.no) !== pilot) return;
+    this.#pilots.delete(pilot.no);
+    this.#busySince.delete(pilot.no);
+  }
+
+  /** The pilot is dead: what it held starts again elsewhere, uncharged. */
+  async lost(pilotNo: number, why: string): Promise<void> {
+    this.#pilots.delete(pilotNo);
+    this.#busySince.delete(pilotNo);
+    await this.#giveBack(this.#leasesOf(pilotNo), why);
+  }
+
+  /** Resolves when every outcome of this message is committed, so that the pilot may forget it. */
+  async ended(pilotNo: number, ends: readonly AttemptEnd[]): Promise<void> {
+    this.#measure(pilotNo, ends);
+    const slow: Promise<void>[] = [];
+    for (const end of ends) {
+      const work = this.#takeEnd(end);
+      if (work !== undefined) slow.push(work);
+    }
+    this.dispatch();
+    await Promise.all(slow);
+    await this.#endings.committed();
+  }
+
+  started(keys: readonly number[], state: string, detail: string): void {
+    const byWork = new Map<Work, number[]>();
+    for (const key of keys) {
+      const { ticketNo, i } = splitKey(key);
+      const work = this.works.get(ticketNo);
+      if (work !== undefined) append(byWork, work, i);
+    }
+    for (const [work, items] of byWork) this.#o.onState(work, items, state, detail);
+  }
+
+  /** After the ledger noted a cancel. */
+  cancel(work: Work, waiting: readonly number[], leased: readonly number[]): void {
+    for (const i of [...waiting, ...leased]) work.cancels[i] = 1;
+    for (const i of waiting) {
+      if (work.states[i] === ITEM.waiting && isOpen(work, i))
+        this.#refuse(work, i, 'cancelled', 'E_CANCELLED', 'cancelled before it started');
+    }
+    for (const i of leased) {
+      // A pilot that is away now learns of it when it redials (attach), or is lost, and the item then ends as cancelled.
+      this.#pilots.get(work.pilots[i] ?? 0)?.cancel([heldOf(work, i)], 'cancelled');
+    }
+  }
+
+  /** Ends what may not start any more. */
+  expire(nowMs: number): void {
+    for (const work of this.works.values()) {
+      if (work.ticket.exp * 1000 > nowMs) continue;
+      for (let i = 0; i < work.ticket.n; i++) {
+        if (work.states[i] !== ITEM.waiting || !isOpen(work, i)) continue;
+        this.#refuse(work, i, 'expired', 'E_EXPIRED', 'past the time until which it might start; submit it again');
+      }
+    }
+  }
+
+  dispatch(): void {
+    for (const pilot of this.#pilots.values()) {
+      for (let items = this.#placement.take(pilot); items.length > 0; items = this.#placement.take(pilot))
+        this.#lease(pilot, items);
+    }
+    if (this.#placement.waiting > 0) this.#o.onDemand(this.#placement.waiting);
+  }
+
+  /** Resolves when what ended so far is on disk. */
+  settled(): Promise<void> {
+    return this.#endings.committed();
+  }
+
+  /** Refuses admitted items for good: a valid chain, but policy or arguments say no. */
+  refuseAll(work: Work, items: readonly number[], refusal: Refusal): void {
+    this.works.set(work.no, work);
+    const status = refusal.code === 'E_EXPIRED' ? 'expired' : 'refused';
+    for (const i of items) this.#refuse(work, i, status, refusal.code, refusal.message);
+  }
+
+  #lease(pilot: PilotPort, items: readonly Runnable[]): void {
+    this.#leaseEpoch += 1;
+    const leaseEpoch = this.#leaseEpoch;
+    const byWork = new Map<Work, number[]>();
+    for (const { work, i } of items) append(byWork, work, i);
+    for (const [work, wanted] of byWork) {
+      const refusal = this.#o.launchRefusal(work);
+      if (refusal !== undefined) this.refuseAll(work, wanted, refusal);
+      else this.#owned(this.#leaseOf(pilot, work, wanted, leaseEpoch));
+    }
+  }
+
+  async #leaseOf(pilot: PilotPort, work: Work, wanted: readonly number[], leaseEpoch: number): Promise<void> {
+    this.#count(pilot, work, wanted.length);
+    try {
+      const result = await this.#o.ledger.submit({
+        kind: 'lease',
+        ticketNo: work.no,
+        grant: { items: wanted, leaseEpoch, pilot: pilot.no },
+      });
+      if (result.kind !== 'leased') throw new Error(`a lease was answered with ${result.kind}`);
+      this.#count(pilot, work, result.items.length - wanted.length);
+      if (result.items.length > 0) this.#launch(pilot, work, leaseEpoch, result.items, result.attempts);
+    } catch (cause) {
+      this.#count(pilot, work, -wanted.length);
+      for (const i of wanted) if (isRunnable({ work, i })) this.#enqueue(work, i);
+      throw cause;
+    }
+  }
+
+  #launch(
+    pilot: PilotPort,
+    work: Work,
+    leaseEpoch: number,
+    items: readonly number[],
+    attempts: readonly number[],
+  ): void {
+    const launched: LaunchItem[] = [];
+    for (const [k, i] of items.entries()) {
+      work.states[i] = ITEM.leased;
+      work.starts[i] = attempts[k] ?? 0;
+      work.leaseEpochs[i] = leaseEpoch;
+      work.pilots[i] = pilot.no;
+      launched.push({ i, key: itemKey(work.no, i), attempt: attempts[k] ?? 0 });
+    }
+    if (this.#pilots.get(pilot.no) !== pilot) {
+      // It left while the lease was committed: `lost` and `attach` found nothing leased then.
+      this.#owned(
+        this.#giveBack(
+          items.map((i) => heldOf(work, i)),
+          'its pilot left before the launch',
+        ),
+      );
+      return;
+    }
+    if (!this.#busySince.has(pilot.no)) this.#busySince.set(pilot.no, this.#o.clock.mono());
+    pilot.launch(work, leaseEpoch, launched);
+    const late = items.filter((i) => work.cancels[i] === 1);
+    if (late.length > 0)
+      pilot.cancel(
+        late.map((i) => heldOf(work, i)),
+        'cancelled',
+      );
+  }
+
+  /** Waiting -> placement, after its files are there. */
+  #ready(work: Work, i: number): void {
+    const staging = this.#o.stage(work, i);
+    if (staging === undefined) {
+      this.#enqueue(work, i);
+      return;
+    }
+    this.#owned(
+      staging.then(
+        () => {
+          this.#enqueue(work, i);
+          this.dispatch();
+        },
+        (cause: { code?: string; message?: string }) => {
+          if (isOpen(work, i))
+            this.#refuse(
+              work,
+              i,
+              'failed',
+              cause.code ?? 'E_INTERNAL',
+              cause.message ?? 'an argument could not be made ready',
+            );
+        },
+      ),
+    );
+  }
+
+  #enqueue(work: Work, i: number): void {
+    this.#placement.add(this.#o.specs.of(work).specNo, { work, i });
+  }
+
+  /** Ends leases without an outcome. */
+  async #giveBack(held: readonly HeldItem[], why: string): Promise<void> {
+    if (held.length === 0) return;
+    await this.#o.ledger.submit({ kind: 'return', held, charged: false });
+    for (const item of held) {
+      const work = this.works.get(item.ticketNo);
+      if (work === undefined || !holds(work, item) || work.ending[item.i] === 1) continue;
+      this.#release(work, item.i);
+      work.states[item.i] = ITEM.waiting;
+      this.#again(work, item.i, { charged: false, unknown: true, code: 'E_OUTCOME_UNKNOWN', message: why, meas: {} });
+    }
+    this.dispatch();
+  }
+
+  /** After an attempt without success (its item waits again): the next one, or the end. */
+  #again(work: Work, i: number, failure: Failure): void {
+    if (work.cancels[i] === 1) {
+      this.#refuse(work, i, 'cancelled', 'E_CANCELLED', 'cancelled');
+      return;
+    }
+    const next = this.#decide(work, i, work.failures[i] ?? 0, failure);
+    if (next.kind === 'end') {
+      const message = next.code === failure.code ? failure.message : `${failure.message} (${next.why})`;
+      this.#finish({ work, i, status: 'failed', detail: { err: { code: next.code, message } }, meas: failure.meas });
+      return;
+    }
+    this.#o.onState(work, [i], 'waiting', `starts again in ${Math.ceil(next.afterMs / 1000)} s: ${failure.message}`);
+    const put = (): void => {
+      if (!isOpen(work, i)) return;
+      this.#ready(work, i);
+      this.dispatch();
+    };
+    if (next.afterMs === 0) put();
+    else this.#o.clock.after(next.afterMs, put);
+  }
+
+  #decide(work: Work, i: number, failures: number, failure: Failure): ReturnType<typeof decideRetry> {
+    const { maxFailures, maxStarts } = work.token.claims.run;
+    return decideRetry({ failures, starts: work.starts[i] ?? 0, maxFailures, maxStarts, ...failure }, this.#o.random);
+  }
+
+  /** Undefined for all but failures that start again: successes cost no promise each. */
+  #takeEnd(end: AttemptEnd): Promise<void> | undefined {
+    const { ticketNo, i } = splitKey(end.key);
+    const work = this.works.get(ticketNo);
+    const held = { ticketNo, i, attempt: end.attempt, leaseEpoch: end.leaseEpoch };
+    if (work === undefined || work.ending[i] === 1 || !holds(work, held)) {
+      this.#noteStale(`an outcome of attempt ${end.attempt} of item ${end.key}`);
+      return undefined;
+    }
+    if (end.status !== 'failed') {
+      const { resultDigest, result } = end;
+      this.#finish({
+        work,
+        i,
+        status: end.status,
+        detail: end.detail,
+        meas: end.meas,
+        ...(resultDigest === undefined ? {} : { resultDigest }),
+        ...(result === undefined ? {} : { result }),
+      });
+      return undefined;
+    }
+    const { code = 'E_FUNCTION', message = 'the function failed without a word' } = end.detail.err ?? {};
+    const failure = { charged: end.charged, unknown: false, code, message, meas: end.meas };
+    const failures = (work.failures[i] ?? 0) + (end.charged ? 1 : 0);
+    const next = this.#decide(work, i, failures, failure);
+    if (next.kind === 'end') {
+      const text = next.code === code ? message : `${message} (${next.why})`;
+      this.#finish({
+        work,
+        i,
+        status: 'failed',
+        detail: { ...end.detail, err: { code: next.code, message: text } },
+        meas: end.meas,
+      });
+      return undefined;
+    }
+    return this.#failed(work, held, failures, failure);
+  }
+
+  async #failed(work: Work, held: HeldItem, failures: number, failure: Failure): Promise<void> {
+    await this.#o.ledger.submit({ kind: 'return', held: [held], charged: failure.charged });
+    if (!holds(work, held)) return;
+    this.#release(work, held.i);
+    work.states[held.i] = ITEM.waiting;
+    work.failures[held.i] = failures;
+    this.#again(work, held.i, failure);
+  }
+
+  #refuse(
+    work: Work,
+    i: number,
+    status: 'refused' | 'expired' | 'cancelled' | 'failed',
+    code: string,
+    message: string,
+  ): void {
+    this.#finish({ work, i, status, detail: { err: { code, message } }, meas: {} });
+  }
+
+  #finish(ending: Ending): void {
+    if (ending.work.states[ending.i] === ITEM.leased) this.#release(ending.work, ending.i);
+    this.#endings.end(ending);
+  }
+
+  #forget(endings: readonly Ending[]): void {
+    for (const { work } of endings) if (work.open === 0) this.works.delete(work.no);
+  }
+
+  #release(work: Work, i: number): void {
+    const pilot = this.#pilots.get(work.pilots[i] ?? 0);
+    if (pilot !== undefined) this.#count(pilot, work, -1);
+  }
+
+  #count(pilot: PilotPort, work: Work, by: number): void {
+    const { specNo } = this.#o.specs.of(work);
+    pilot.inFlight.set(specNo, Math.max(0, (pilot.inFlight.get(specNo) ?? 0) + by));
+  }
+
+  #leasesOf(pilotNo: number): HeldItem[] {
+    const held: HeldItem[] = [];
+    for (const work of this.works.values()) {
+      for (let i = 0; i < work.ticket.n; i++) {
+        if (work.states[i] === ITEM.leased && work.pilots[i] === pilotNo) held.push(heldOf(work, i));
+      }
+    }
+    return held;
+  }
+
+  #measure(pilotNo: number, ends: readonly AttemptEnd[]): void {
+    const pilot = this.#pilots.get(pilotNo);
+    const since = this.#busySince.get(pilotNo);
+    const first = ends[0] === undefined ? undefined : this.works.get(splitKey(ends[0].key).ticketNo);
+    if (pilot === undefined || since === undefined || first === undefined) return;
+    const now = this.#o.clock.mono();
+    this.#placement.measure(this.#o.specs.of(first).specNo, ends.length, now - since, pilot.slots);
+    if (inFlightOf(pilot) > ends.length) this.#busySince.set(pilotNo, now);
+    else this.#busySince.delete(pilotNo);
+  }
+
+  #noteStale(why: string): void {
+    this.stale += 1;
+    this.#o.log.warn({ why }, 'stale outcome refused');
+  }
+
+  /** Work that nobody awaits: its failure is the ledger's, and ends the agent. */
+  #owned(work: Promise<void>): void {
+    work.catch((cause: unknown) => this.#o.onBroken(cause));
+  }
+}
+
+interface Failure {
+  readonly charged: boolean;
+  /** Whether the attempt may have finished all the same. */
+  readonly unknown: boolean;
+  readonly code: string;
+  readonly message: string;
+  readonly meas: Measured;
+}
+
+function isRunnable({ work, i }: Runnable): boolean {
+  return work.states[i] === ITEM.waiting && work.ending[i] === 0 && work.cancels[i] === 0;
+}
+
+function holds(work: Work, held: HeldItem): boolean {
+  const { i, attempt, leaseEpoch } = held;
+  return work.states[i] === ITEM.leased && work.starts[i] === attempt && work.leaseEpochs[i] === leaseEpoch;
+}
+
+function heldOf(work: Work, i: number): HeldItem {
+  return { ticketNo: work.no, i, attempt: work.starts[i] ?? 0, leaseEpoch: work.leaseEpochs[i] ?? 0 };
+}
+
+function append(map: Map<Work, number[]>, work: Work, i: number): void {
+  const list = map.get(work);
+  if (list === undefined) map.set(work, [i]);
+  else list.push(i);
+}

@@ -1,0 +1,136 @@
+/**
+ * Open tickets in memory: the ledger's columns, and the arguments while they are needed.
+ *
+ * Invariants
+ *  M1 The mirror is changed after the commit that it mirrors; it is a cache, the ledger is the truth.
+ *  M2 `ending` marks items whose outcome is on its way to the ledger, so that a repeated message cannot end them twice.
+ */
+import { utf8 } from '#kernel/bytes.ts';
+import { parseToken, type Token } from '#kernel/jws.ts';
+import type { ItemBody } from '#kernel/tokens/claims.ts';
+import { type Manifest, openManifest } from '#kernel/tokens/manifest.ts';
+import { ITEM } from '../admission/item-state.ts';
+import type { NewTicket, OpenTicket, Payload } from '../admission/ledger.ts';
+
+export type TicketToken = Token<'farfield-ticket+jwt'> | Token<'farfield-batch+jwt'>;
+
+/** Item keys on the pilot link: ticketNo * 4096 + i stays below 2^53 for 2^41 tickets. */
+export const KEYS_A_TICKET = 4096;
+
+export function itemKey(ticketNo: number, i: number): number {
+  return ticketNo * KEYS_A_TICKET + i;
+}
+
+export function splitKey(key: number): { readonly ticketNo: number; readonly i: number } {
+  return { ticketNo: Math.floor(key / KEYS_A_TICKET), i: key % KEYS_A_TICKET };
+}
+
+/** What a pilot needs of one item: the exact bytes that were signed, and its inline arguments. */
+export interface ItemPayload {
+  readonly bytes: Uint8Array;
+  readonly inline: readonly Uint8Array[];
+}
+
+export interface Work {
+  readonly no: number;
+  readonly ticket: NewTicket;
+  readonly token: TicketToken;
+  readonly manifest: Manifest;
+  readonly states: Uint8Array;
+  readonly starts: Uint8Array;
+  readonly failures: Uint8Array;
+  readonly cancels: Uint8Array;
+  readonly leaseEpochs: Uint32Array;
+  readonly pilots: Uint32Array;
+  /** One where the outcome is being committed. */
+  readonly ending: Uint8Array;
+  /** Item -> what it runs on; dropped with the ticket. */
+  readonly payloads: Map<number, ItemPayload>;
+  /** The last reason why an item had to start again: its message is the answer if it may not. */
+  readonly lastFailure: Map<number, { readonly code: string; readonly message: string }>;
+  open: number;
+}
+
+export function createWork(no: number, ticket: NewTicket, token: TicketToken, manifest: Manifest): Work {
+  const { n } = ticket;
+  return {
+    no,
+    ticket,
+    token,
+    manifest,
+    states: new Uint8Array(n),
+    starts: new Uint8Array(n),
+    failures: new Uint8Array(n),
+    cancels: new Uint8Array(n),
+    leaseEpochs: new Uint32Array(n),
+    pilots: new Uint32Array(n),
+    ending: new Uint8Array(n),
+    payloads: new Map(),
+    lastFailure: new Map(),
+    open: 0,
+  };
+}
+
+/** A ticket as a restart finds it: its chain and signature were verified before it was written. */
+export function restoreWork(open: OpenTicket): Work {
+  const token = parseToken(['farfield-ticket+jwt', 'farfield-batch+jwt'], open.ticket.token) as TicketToken;
+  const work = createWork(open.ticketNo, open.ticket, token, openManifest(open.ticket.manifest, []));
+  work.states.set(open.states);
+  work.starts.set(open.starts);
+  work.failures.set(open.failures);
+  work.cancels.set(open.cancels);
+  work.leaseEpochs.set(words(open.leaseEpochs));
+  work.pilots.set(words(open.pilots));
+  for (const payload of open.payloads) addPayload(work, payload, payload.items);
+  for (const state of work.states) if (state === ITEM.waiting || state === ITEM.leased) work.open += 1;
+  return work;
+}
+
+function words(bytes: Uint8Array): Uint32Array {
+  const copy = bytes.slice();
+  return new Uint32Array(copy.buffer, copy.byteOffset, copy.byteLength / 4);
+}
+
+/** Cuts a delivery into items. A single ticket's item bytes are made from its claims: pilots read one form. */
+export function addPayload(work: Work, payload: Payload, wanted: readonly number[]): void {
+  const take = new Set(wanted);
+  let itemAt = 0;
+  let inlineAt = 0;
+  let inlineIndex = 0;
+  for (const [k, i] of payload.items.entries()) {
+    const size = payload.itemSizes[k] ?? 0;
+    const bytes =
+      work.token.typ === 'farfield-ticket+jwt'
+        ? singleItem(work.token)
+        : payload.itemBytes.subarray(itemAt, itemAt + size);
+    itemAt += size;
+    const inline: Uint8Array[] = [];
+    for (let count = inlineArgs(bytes); count > 0; count--) {
+      const length = payload.inlineSizes[inlineIndex++] ?? 0;
+      inline.push(payload.inline.subarray(inlineAt, inlineAt + length));
+      inlineAt += length;
+    }
+    if (take.has(i)) work.payloads.set(i, { bytes, inline });
+  }
+}
+
+function singleItem(token: Token<'farfield-ticket+jwt'>): Uint8Array {
+  const { args, run } = token.claims;
+  const body: ItemBody = { args, ...(run.seed === undefined ? {} : { seed: run.seed }) };
+  return utf8(JSON.stringify(body));
+}
+
+export function readItem(bytes: Uint8Array): ItemBody {
+  return JSON.parse(Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString()) as ItemBody;
+}
+
+function inlineArgs(bytes: Uint8Array): number {
+  let count = 0;
+  for (const arg of readItem(bytes).args) if (arg.at === 'inline') count += 1;
+  return count;
+}
+
+export function isOpen(work: Work, i: number): boolean {
+  const state = work.states[i];
+  return (state === ITEM.waiting || state === ITEM.leased) && work.ending[i] === 0;
+}

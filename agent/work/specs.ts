@@ -1,0 +1,81 @@
+/**
+ * What to run, as pilots are told: equal specs share a number, and runners are shared by equal pool keys only.
+ *
+ * The pool key holds uid, principal, manifest, image, model, runtime and network. A built-in adapter of a `model` function
+ * runs nobody's code, so its principal may be left out if the site's configuration says so; otherwise one user's state
+ * could live on into another's call.
+ */
+import type { Spec } from '#protos/generated/link.js';
+import type { Work } from './mirror.ts';
+
+export interface SpecOptions {
+  readonly uid: number;
+  readonly shareModelRunners: boolean;
+  /** Folder of a model by its digest, or undefined when the endpoint does not have it. */
+  readonly modelRoot: (digest: string) => string | undefined;
+  readonly threadsPerSlot: number;
+  /** Which runtime the admitting rule allows, of those that the variant names. */
+  readonly runtimeOf: (work: Work) => string;
+}
+
+export interface Specs {
+  /** The spec of a ticket, minted at first sight. */
+  of(work: Work): Spec;
+}
+
+export function createSpecs(options: SpecOptions): Specs {
+  const byKey = new Map<string, Spec>();
+  const byTicket = new WeakMap<Work, Spec>();
+  return {
+    of(work) {
+      const known = byTicket.get(work);
+      if (known !== undefined) return known;
+      const made = build(options, work);
+      const key = JSON.stringify([
+        made.poolKey,
+        made.timeoutS,
+        made.maxBytes,
+        Buffer.from(made.uncertainty).toString(),
+      ]);
+      const spec = byKey.get(key) ?? { ...made, specNo: byKey.size + 1 };
+      byKey.set(key, spec);
+      byTicket.set(work, spec);
+      return spec;
+    },
+  };
+}
+
+function build(options: SpecOptions, work: Work): Omit<Spec, 'specNo'> {
+  const { claims } = work.token;
+  const { manifest } = work;
+  const model = claims.mdl[0];
+  const variant = manifest.claims.variants[0];
+  const runtime = options.runtimeOf(work);
+  const threads = Math.min(claims.res.cpusPerNode, options.threadsPerSlot);
+  const shared = options.shareModelRunners && manifest.claims.kind === 'model';
+  const poolKey = JSON.stringify([
+    options.uid,
+    shared ? null : work.ticket.principal,
+    manifest.digest,
+    variant?.image ?? null,
+    model?.digest ?? null,
+    runtime,
+    'none',
+    threads,
+  ]);
+  return {
+    poolKey,
+    adapter: manifest.claims.adapter,
+    entry: Buffer.from(JSON.stringify(manifest.claims.entry ?? {})),
+    modelRoot: model === undefined ? '' : (options.modelRoot(model.digest) ?? ''),
+    modelDigest: model?.digest ?? '',
+    variant: variant?.name ?? '',
+    runtime,
+    image: variant?.image ?? '',
+    threads,
+    timeoutS: claims.run.timeoutS,
+    maxBytes: claims.out.maxBytes,
+    uncertainty: Buffer.from(claims.run.uncertainty === undefined ? '' : JSON.stringify(claims.run.uncertainty)),
+    manifest: manifest.digest,
+  };
+}
