@@ -6,7 +6,7 @@
  *     compact JWS inside any text field is cut out. The rule for authors stays: secrets are functions and are not logged.
  *  L2 Text from elsewhere reaches a terminal only through `plain`.
  */
-import { type DestinationStream, destination, type Logger, pino, stdSerializers } from 'pino';
+import { type DestinationStream, destination, type Logger, pino } from 'pino';
 import { FarfieldError } from '#kernel/errors.ts';
 
 export type { Logger } from 'pino';
@@ -55,12 +55,20 @@ function cleanedFields(fields: Record<string, unknown>): Record<string, unknown>
   return out;
 }
 
+/** Longer chains of causes are a loop, or nobody's help. */
+const MAX_CAUSES = 5;
+
 /** Errors with their code and chain of causes: logs stay on this side of every boundary (E3 of kernel/errors.ts). */
-function serializeError(reason: unknown): unknown {
-  if (!(reason instanceof Error)) return reason;
-  const facts = stdSerializers.errWithCause(reason);
-  const code = reason instanceof FarfieldError ? { code: reason.code } : {};
-  return { ...code, type: facts.type, message: withoutSecrets(facts.message), stack: withoutSecrets(facts.stack) };
+function serializeError(reason: unknown, depth = 0): unknown {
+  if (!(reason instanceof Error)) return typeof reason === 'string' ? withoutSecrets(reason) : reason;
+  const { name, message, stack, cause } = reason;
+  return {
+    type: name,
+    ...('code' in reason ? { code: reason.code } : {}),
+    message: withoutSecrets(message),
+    stack: withoutSecrets(stack ?? ''),
+    ...(cause === undefined || depth >= MAX_CAUSES ? {} : { cause: serializeError(cause, depth + 1) }),
+  };
 }
 
 export function createLogger(options: LoggerOptions): Logger {
@@ -81,7 +89,7 @@ export function createLogger(options: LoggerOptions): Logger {
       level,
       timestamp: pino.stdTimeFunctions.isoTime,
       redact: { paths: SECRET_KEYS.flatMap((key) => [key, `*.${key}`]), censor: REMOVED },
-      serializers: { err: serializeError, error: serializeError },
+      serializers: { err: (reason) => serializeError(reason), error: (reason) => serializeError(reason) },
       formatters: {
         level: (label) => ({ level: label }),
         log: cleanedFields,

@@ -256,7 +256,7 @@ class Walk {
     const byPid = new Map(all.map((facts) => [facts.pid, facts]));
     const own = ownLine(byPid);
     const root = pidAlive(this.#handle) ? byPid.get(this.#handle.pid) : undefined;
-    if (root !== undefined) {
+    if (root !== undefined && !own.has(root.pid)) {
       this.#known.set(root.pid, root.startTicks);
       if (this.#handle.contained) this.#namespace ??= this.#innerNamespace(root.pid);
     }
@@ -264,7 +264,7 @@ class Walk {
     for (const facts of all) {
       if (own.has(facts.pid) || this.#knows(facts) || !sameBoot) continue;
       const belongs =
-        (root !== undefined && facts.session === root.pid) ||
+        (root !== undefined && facts.session === root.pid && !own.has(root.pid)) ||
         carriesMarker(facts.pid, this.#handle.marker) ||
         (this.#namespace !== undefined && namespaceOf(facts.pid, 'pid') === this.#namespace);
       if (belongs) this.#known.set(facts.pid, facts.startTicks);

@@ -217,7 +217,9 @@ const ALWAYS = ['localhost', '127.0.0.1', '::1'];
 
 function loadPair(folder: string, name: string): Certified | undefined {
   const [certFile, keyFile] = [join(folder, `${name}.pem`), join(folder, `${name}.key`)];
-  if (!existsSync(certFile) || !existsSync(keyFile)) return undefined;
+  if (!existsSync(certFile)) return undefined;
+  // A certificate without a key is no beginner's state (the key is written first): keyFits finds it out.
+  if (!existsSync(keyFile)) return { cert: readFileSync(certFile, 'utf8'), key: '' };
   return { cert: readFileSync(certFile, 'utf8'), key: Buffer.from(readSecret(keyFile)).toString('utf8') };
 }
 
@@ -229,7 +231,7 @@ function savePair(folder: string, name: string, pair: Certified): Certified {
 }
 
 function keyFits(pair: Certified): boolean {
-  return new X509Certificate(pair.cert).checkPrivateKey(createPrivateKey(pair.key));
+  return pair.key !== '' && new X509Certificate(pair.cert).checkPrivateKey(createPrivateKey(pair.key));
 }
 
 /** The folder's authority and server certificate: made when missing, renewed when due. A server calls it at start and once a day. */

@@ -34,13 +34,14 @@ export function parseYaml<S extends TSchema>(text: string, schema: S, name: stri
   const value = loadYaml(text, name);
   const checked = check(schema, value.value);
   if (checked.ok) return checked.value;
-  const keys = checked.path === '' ? [] : checked.path.split('.');
+  const path = checked.path === '' ? [] : checked.path.split('.');
+  const strange = checked.message === 'is not a known key';
+  const { keys, text: complaint } = strange
+    ? unknownKey(schema, value.value, path)
+    : { keys: path, text: checked.message };
   const place = `${name}${value.lineOf(keys)}`;
-  const where = checked.path === '' ? 'the file' : `"${plainLine(checked.path)}"`;
-  throw new FarfieldError(
-    'E_BAD_REQUEST',
-    `${place}: ${where} ${checked.message}${suggestion(schema, keys, checked.message)}`,
-  );
+  const where = keys.length === 0 ? 'the file' : `"${plainLine(keys.join('.'))}"`;
+  throw new FarfieldError('E_BAD_REQUEST', `${place}: ${where} ${complaint}`);
 }
 
 export interface LoadedYaml {
@@ -61,7 +62,10 @@ export function loadYaml(text: string, name: string): LoadedYaml {
   let value: unknown;
   try {
     value = doc.toJS({ maxAliasCount: MAX_ALIASES }) ?? {};
-  } catch {
+  } catch (error) {
+    if (error instanceof ReferenceError && error.message.startsWith('Unresolved')) {
+      throw new FarfieldError('E_BAD_REQUEST', `${name}: an alias (*NAME) without its anchor (&NAME)`);
+    }
     throw new FarfieldError('E_BAD_REQUEST', `${name}: more than ${MAX_ALIASES} aliases; write the repeated parts out`);
   }
   return { value, lineOf: (keys) => lineOf(doc, lines, keys) };
@@ -126,13 +130,32 @@ function knownKeys(schema: SchemaNode, keys: readonly string[]): string[] {
   return next === undefined ? [] : knownKeys(next, rest);
 }
 
-function suggestion(schema: TSchema, keys: readonly string[], message: string): string {
-  const wrong = keys.at(-1);
-  if (wrong === undefined || !message.includes('not a known key')) return '';
-  const known = [...new Set(knownKeys(schema as SchemaNode, keys))];
+interface Complaint {
+  readonly keys: readonly string[];
+  readonly text: string;
+}
+
+/**
+ * An unknown key with what was probably meant. Where the schema offers alternatives, the one that the checker complains of may have been
+ * another branch's good key: the key that no branch knows is the wrong one, and if there is none, the keys do not go together.
+ */
+function unknownKey(schema: TSchema, root: unknown, keys: readonly string[]): Complaint {
+  const known = [...new Set(knownKeys(schema as SchemaNode, keys))].sort();
+  const parent = keys.slice(0, -1);
+  const present = Object.keys((valueAt(root, parent) ?? {}) as object);
+  const wrong = present.find((key) => !known.includes(key));
+  if (wrong === undefined)
+    return { keys: parent, text: `has keys that do not go together: ${present.sort().join(', ')}` };
   const best = nearest(wrong, known);
-  if (best !== undefined) return `; did you mean "${best}"?`;
-  return known.length === 0 ? '' : `; known here: ${known.sort().join(', ')}`;
+  const hint =
+    best !== undefined ? `; did you mean "${best}"?` : known.length > 0 ? `; known here: ${known.join(', ')}` : '';
+  return { keys: [...parent, wrong], text: `is not a known key${hint}` };
+}
+
+function valueAt(root: unknown, keys: readonly string[]): unknown {
+  let value = root;
+  for (const key of keys) value = (value as Record<string, unknown> | undefined)?.[key];
+  return value;
 }
 
 /** The one word that a slip of the fingers away; undefined when none is near. Commands and options use it too. */
@@ -145,16 +168,18 @@ export function nearest(word: string, known: readonly string[]): string | undefi
   return best !== undefined && best.distance <= Math.max(1, Math.floor(word.length / 3)) ? best.word : undefined;
 }
 
-/** Levenshtein's, one row at a time. */
+/** Insertions, deletions, changes, and swaps of neighbours (the commonest slip), each counted once. */
 function editDistance(a: string, b: string): number {
-  let row = Array.from({ length: b.length + 1 }, (_, i) => i);
+  const rows = [Array.from({ length: b.length + 1 }, (_, j) => j)];
+  const at = (i: number, j: number): number => rows[i]?.[j] ?? 0;
   for (let i = 1; i <= a.length; i++) {
-    const next = [i];
+    const row = [i];
+    rows.push(row);
     for (let j = 1; j <= b.length; j++) {
-      const swap = (row[j - 1] ?? 0) + (a[i - 1] === b[j - 1] ? 0 : 1);
-      next.push(Math.min((row[j] ?? 0) + 1, (next[j - 1] ?? 0) + 1, swap));
+      const change = at(i - 1, j - 1) + (a[i - 1] === b[j - 1] ? 0 : 1);
+      const swap = i > 1 && j > 1 && a[i - 1] === b[j - 2] && a[i - 2] === b[j - 1] ? at(i - 2, j - 2) + 1 : change;
+      row.push(Math.min(at(i - 1, j) + 1, at(i, j - 1) + 1, change, swap));
     }
-    row = next;
   }
-  return row[b.length] ?? 0;
+  return at(a.length, b.length);
 }

@@ -51,7 +51,17 @@ export async function trace(script: string, args: readonly string[], inject?: st
   const folder = mkdtempSync(join(tmpdir(), 'farfield-strace-'));
   const log = join(folder, 'log');
   const calls = 'trace=fsync,fdatasync,write,pwrite64,rename,renameat,renameat2';
-  const argv = ['-f', '-y', '-s', '40', '-o', log, '-e', calls, ...(inject === undefined ? [] : ['-e', `inject=${inject}`])];
+  const argv = [
+    '-f',
+    '-y',
+    '-s',
+    '40',
+    '-o',
+    log,
+    '-e',
+    calls,
+    ...(inject === undefined ? [] : ['-e', `inject=${inject}`]),
+  ];
   try {
     const stdout = await new Promise<string>((resolve, reject) => {
       execFile('strace', [...argv, process.execPath, script, ...args], { maxBuffer: 2 ** 26 }, (error, out, err) =>
