@@ -30,6 +30,7 @@ import {
   openChain,
   scopeRefusal,
 } from './chain.ts';
+import type { ErrorCode } from './errors.ts';
 import { digestOf } from './ids.ts';
 import { parseToken, type Token, verifyToken } from './jws.ts';
 import { pathRefusal } from './policy/ceilings.ts';
@@ -46,7 +47,18 @@ export type { Refusal } from './refusal.ts';
 export const ADMISSION_STEPS = {
   size: ['E_TOKEN_SIZE'],
   form: ['E_TOKEN_FORM', 'E_TOKEN_HEADER', 'E_TOKEN_TYP', 'E_TOKEN_CLAIMS', 'E_TOKEN_RESERVED'],
-  chain: ['E_CHAIN', 'E_KEY_WEAK', 'E_LIFE', 'E_TOKEN_SIGNATURE', 'and those of size and form'],
+  chain: [
+    'E_TOKEN_SIZE',
+    'E_TOKEN_FORM',
+    'E_TOKEN_HEADER',
+    'E_TOKEN_TYP',
+    'E_TOKEN_CLAIMS',
+    'E_TOKEN_RESERVED',
+    'E_TOKEN_SIGNATURE',
+    'E_KEY_WEAK',
+    'E_LIFE',
+    'E_CHAIN',
+  ],
   scope: ['E_CHAIN_SCOPE'],
   signature: ['E_TOKEN_SIGNATURE'],
   audience: ['E_AUDIENCE'],
@@ -59,7 +71,7 @@ export const ADMISSION_STEPS = {
   match: ['E_POLICY'],
   ceilings: ['E_CEILING', 'E_CHAIN_SCOPE'],
   paths: ['E_PATH'],
-} as const;
+} as const satisfies Record<string, readonly ErrorCode[]>;
 
 type ChainCache = ReturnType<typeof createChainCache>;
 

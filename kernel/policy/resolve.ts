@@ -191,7 +191,8 @@ function resolveKeys(keys: PublicJwk[] | string, place: string, options: Resolve
 
 /** The public keys of a JWKS; members such as `kid` and `use` are common there and say nothing that we need. */
 function keysOfSet(set: unknown, place: string): PublicJwk[] {
-  const keys = typeof set === 'object' && set !== null && 'keys' in set ? set.keys : set;
+  // An array answers to `keys` too, with its method: look at own members only.
+  const keys = typeof set === 'object' && set !== null && Object.hasOwn(set, 'keys') ? (set as { keys: unknown }).keys : set;
   if (!Array.isArray(keys) || keys.length === 0) throw bad(place, 'is no JWKS: an object with `keys`');
   return keys.map((key: unknown) => {
     const { kty, crv, x, d } = (typeof key === 'object' && key !== null ? key : {}) as Record<string, unknown>;
