@@ -1,0 +1,88 @@
+/** People, places and bytes: invitations, enrolment, blobs, and what is forgotten in time. */
+import { u32At } from '../columns.ts';
+import type { Rows } from '../rows.ts';
+import type { Accepted, AddUser, Enrol, InvitationKind, Invite, KeepBlob, Purge, Purged, Refused } from '../store.ts';
+import { refused } from './common.ts';
+
+const DONE = { kind: 'done' } as const;
+
+export function invite(rows: Rows, c: Invite): { kind: 'done' } {
+  rows.addInvitation(c.secretHash, { for: c.for, subject: c.subject, exp: c.exp });
+  return DONE;
+}
+
+/** One sentence for every cause but the asker's own key: whoever guesses secrets learns nothing. */
+function redeem(
+  rows: Rows,
+  secretHash: string,
+  kind: InvitationKind,
+  subject: string,
+  nowS: number,
+): Refused | undefined {
+  const row = rows.invitation(secretHash);
+  if (row === undefined || row.used || row.exp < nowS || row.for !== kind) {
+    return refused(
+      'E_ENROLMENT',
+      "this invitation is unknown, used or older than ten minutes; ask the broker's operator for a new one",
+    );
+  }
+  if (row.subject !== subject)
+    return refused('E_ENROLMENT', `this invitation is for another ${kind} than ${subject}; ask for one for that id`);
+  rows.useInvitation(secretHash);
+  return undefined;
+}
+
+export function addUser(rows: Rows, c: AddUser): Accepted {
+  const no = redeem(rows, c.secretHash, 'user', c.kid, c.nowS);
+  if (no !== undefined) return no;
+  const principal = rows.principal(c.kid) ?? rows.addPrincipal(c.kid);
+  rows.setUser(principal.no, c.jwk);
+  return DONE;
+}
+
+export function enrol(rows: Rows, c: Enrol): Accepted {
+  const no = redeem(rows, c.secretHash, 'endpoint', c.endpoint, c.nowS);
+  if (no !== undefined) return no;
+  const { descriptor, seq, online, onlineKid } = c;
+  const row = rows.endpoint(c.endpoint);
+  if (row === undefined) {
+    rows.addEndpoint({ id: c.endpoint, descriptor, seq, online, onlineKid, status: '', ledgerN: 0, sessionEpoch: 0 });
+    return DONE;
+  }
+  // Joining again (a new machine, the same root) keeps the epochs, and never goes back to an older descriptor.
+  if (seq < row.seq)
+    return refused('E_CONFLICT', `descriptor ${seq} of ${c.endpoint} is older than ${row.seq}, which was seen before`);
+  rows.saveEndpoint({ ...row, descriptor, seq, online, onlineKid });
+  return DONE;
+}
+
+export function keepBlob(rows: Rows, c: KeepBlob): { kind: 'done' } {
+  const principal = rows.principal(c.principal) ?? rows.addPrincipal(c.principal);
+  if (rows.blobSize(c.digest) === undefined) rows.addBlob(c.digest, c.size);
+  rows.grant(principal.no, c.digest, c.nowS);
+  return DONE;
+}
+
+export function purge(rows: Rows, c: Purge): Purged {
+  const before = c.nowS - c.retentionS;
+  const tickets = rows.doneTickets(before, c.limit);
+  for (const no of tickets) {
+    const ticket = rows.hotByNo(no);
+    const packs = new Set<number>();
+    for (let i = 0; ticket !== undefined && i < ticket.n; i += 1) packs.add(u32At(ticket.packs, i * 2));
+    for (const pack of packs) if (pack !== 0) rows.releasePack(pack);
+    rows.dropTicket(no);
+  }
+  const events = rows.dropEvents(before, c.limit);
+  rows.dropInvitations(c.nowS - c.retentionS);
+  rows.dropAlarms(c.nowS - c.alarmRetentionS);
+  const grants = rows.staleGrants(before, c.limit);
+  const blobs: string[] = [];
+  for (const { principal, digest } of grants) {
+    rows.revoke(principal, digest);
+    if (rows.anyGrant(digest)) continue;
+    rows.dropBlob(digest);
+    blobs.push(digest);
+  }
+  return { tickets: tickets.length, events, blobs, more: Math.max(tickets.length, events, grants.length) >= c.limit };
+}
