@@ -11,7 +11,7 @@ import { type Document, isPair, isScalar, LineCounter, parseDocument, visit } fr
 import { FarfieldError } from '#kernel/errors.ts';
 import { check } from '#kernel/schema.ts';
 import { errno } from './files.ts';
-import { plainLine } from './log.ts';
+import { plainLine } from './plain.ts';
 
 /** A policy of a thousand rules has 300 KiB. */
 const MAX_YAML_BYTES = 1024 * 1024;

@@ -3,9 +3,9 @@
  * It writes one line for each command after its submit has settled: `ack N` or `E_... N`.
  */
 import { writeSync } from 'node:fs';
-import { FarfieldError } from '#kernel/errors.ts';
 import { errno } from '#base/files.ts';
 import { openGroupStore } from '#base/sqlite/group.ts';
+import { FarfieldError } from '#kernel/errors.ts';
 import type { ShelfCommand, ShelfResult } from './shelf.ts';
 
 const [file = '', mode = 'single', synchronous = 'full'] = process.argv.slice(2);
@@ -39,8 +39,11 @@ async function one(): Promise<void> {
 }
 
 say('ready');
-if (mode === 'endless') await Promise.all(Array.from({ length: 64 }, async () => {
-  for (;;) await one();
-}));
+if (mode === 'endless')
+  await Promise.all(
+    Array.from({ length: 64 }, async () => {
+      for (;;) await one();
+    }),
+  );
 for (let i = 0; i < 60; i++) await one();
 await store.close();

@@ -25,7 +25,9 @@ interface Killed {
 
 /** Starts the child, lets it work for some time after it said that it is ready, and kills it. */
 async function workAndDie(file: string, ms: number): Promise<Killed> {
-  const process_: ChildProcess = spawn(process.execPath, [child, file, 'endless'], { stdio: ['ignore', 'pipe', 'inherit'] });
+  const process_: ChildProcess = spawn(process.execPath, [child, file, 'endless'], {
+    stdio: ['ignore', 'pipe', 'inherit'],
+  });
   let text = '';
   const ready = new Promise<void>((resolve) => {
     process_.stdout?.on('data', (chunk: Buffer) => {
@@ -39,7 +41,10 @@ async function workAndDie(file: string, ms: number): Promise<Killed> {
   process_.kill('SIGKILL');
   await closed;
   // A last line without its end was being written when the end came.
-  const lines = text.split('\n').slice(0, -1).filter((line) => line !== 'ready');
+  const lines = text
+    .split('\n')
+    .slice(0, -1)
+    .filter((line) => line !== 'ready');
   return {
     acked: lines.filter((line) => line.startsWith('ack ')).map((line) => `n${line.slice(4)}`),
     unexpected: lines.filter((line) => !line.startsWith('ack ')),
@@ -77,7 +82,12 @@ t.test('a writer that dies takes nobody with it in silence', async (t) => {
     userVersion: 1,
   });
   t.equal(await store.submit('good'), 'good');
-  const waiting = [store.submit('rotten'), store.submit('good')].map((one) => one.then(() => 'answered', () => 'refused'));
+  const waiting = [store.submit('rotten'), store.submit('good')].map((one) =>
+    one.then(
+      () => 'answered',
+      () => 'refused',
+    ),
+  );
   t.strictSame(await Promise.all(waiting), ['refused', 'refused']);
   t.match((await store.ended)?.code, /^E_/);
   await t.rejects(store.submit('good'));

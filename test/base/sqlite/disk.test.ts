@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import t from 'tap';
 import { synchronousGroup } from '#base/sqlite/group.ts';
-import { straceMissing, type Syscall, trace } from '../strace.ts';
+import { type Syscall, straceMissing, trace } from '../strace.ts';
 import * as shelf from './shelf.ts';
 
 const skip = straceMissing();
@@ -64,7 +64,11 @@ t.test('after a failed sync nothing is acknowledged any more, and what was is th
   t.ok(first > 0 && first < 60, `the disk failed at command ${first}`);
   t.strictSame(new Set(lines.slice(first).map(([word]) => word)), new Set(['E_UNAVAILABLE']));
   const names = new Set(await namesIn(file));
-  t.strictSame(lines.slice(0, first).filter(([, n]) => !names.has(`n${n}`)), [], 'every acknowledged command is there');
+  t.strictSame(
+    lines.slice(0, first).filter(([, n]) => !names.has(`n${n}`)),
+    [],
+    'every acknowledged command is there',
+  );
 });
 
 t.test('a full disk refuses commands while it is full, loses none and takes the next ones', { skip }, async (t) => {

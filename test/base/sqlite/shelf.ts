@@ -1,7 +1,7 @@
 /** A command module for the tests of the store: named boxes with a body, and a log of what happened in which order. */
 import type { DatabaseSync } from 'node:sqlite';
-import { FarfieldError } from '#kernel/errors.ts';
 import { createStatements } from '#base/sqlite/module.ts';
+import { FarfieldError } from '#kernel/errors.ts';
 
 export type ShelfCommand =
   | { kind: 'put'; name: string; body: Uint8Array }
@@ -9,7 +9,12 @@ export type ShelfCommand =
   /** Writes, then throws: nothing of it may stay. */
   | { kind: 'putAndFail'; name: string; how: 'refusal' | 'defect' | 'constraint' };
 
-export type ShelfQuery = { kind: 'names' } | { kind: 'body'; name: string } | { kind: 'order' } | { kind: 'twice' } | { kind: 'wrong' };
+export type ShelfQuery =
+  | { kind: 'names' }
+  | { kind: 'body'; name: string }
+  | { kind: 'order' }
+  | { kind: 'twice' }
+  | { kind: 'wrong' };
 
 export interface ShelfResult {
   readonly name: string;
@@ -52,11 +57,15 @@ export function openReads(db: DatabaseSync): (query: ShelfQuery) => unknown {
   return (query) => {
     switch (query.kind) {
       case 'names':
-        return sql('select name from box order by name').all().map((row) => String(row.name));
+        return sql('select name from box order by name')
+          .all()
+          .map((row) => String(row.name));
       case 'body':
         return sql('select body from box where name = ?').get(query.name)?.body;
       case 'order':
-        return sql('select name from happened order by seq').all().map((row) => String(row.name));
+        return sql('select name from happened order by seq')
+          .all()
+          .map((row) => String(row.name));
       case 'twice':
         return [1, 2].map(() => Number(sql('select count(*) as n from happened').get()?.n));
       default:
