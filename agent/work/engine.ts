@@ -84,6 +84,7 @@ export interface Offer {
 
 export class Engine {
   readonly works = new Map<number, Work>();
+  readonly #byId = new Map<string, Work>();
   stale = 0;
   readonly #o: EngineOptions;
   readonly #pilots = new Map<number, PilotPort>();
@@ -113,6 +114,16 @@ export class Engine {
     return this.#placement.waiting;
   }
 
+  find(id: string): Work | undefined {
+    return this.#byId.get(id);
+  }
+
+  /** Puts a ticket under the engine's care; it stays until its last item has ended. */
+  keep(work: Work): void {
+    this.works.set(work.no, work);
+    this.#byId.set(work.ticket.id, work);
+  }
+
   /** A slot that could take all these items now, so that their lease can ride in the admission's commit. */
   offer(work: Work, items: readonly number[]): Offer | undefined {
     // A queue means that others were first; staged items are not ready.
@@ -137,7 +148,7 @@ export class Engine {
     waiting: readonly number[],
     leased?: { offer: Offer; items: readonly number[]; attempts: readonly number[] },
   ): void {
-    this.works.set(work.no, work);
+    this.keep(work);
     for (const i of waiting) {
       if (work.cancels[i] === 1) this.#refuse(work, i, 'cancelled', 'E_CANCELLED', 'cancelled before it started');
       else this.#ready(work, i);
@@ -245,7 +256,6 @@ export class Engine {
 
   /** Refuses admitted items for good: a valid chain, but policy or arguments say no. */
   refuseAll(work: Work, items: readonly number[], refusal: Refusal): void {
-    this.works.set(work.no, work);
     const status = refusal.code === 'E_EXPIRED' ? 'expired' : 'refused';
     for (const i of items) this.#refuse(work, i, status, refusal.code, refusal.message);
   }
@@ -452,7 +462,11 @@ export class Engine {
   }
 
   #forget(endings: readonly Ending[]): void {
-    for (const { work } of endings) if (work.open === 0) this.works.delete(work.no);
+    for (const { work } of endings) {
+      if (work.open > 0 || this.works.get(work.no) !== work) continue;
+      this.works.delete(work.no);
+      this.#byId.delete(work.ticket.id);
+    }
   }
 
   #release(work: Work, i: number): void {

@@ -6,7 +6,9 @@
  *  M2 `ending` marks items whose outcome is on its way to the ledger, so that a repeated message cannot end them twice.
  */
 import { utf8 } from '#kernel/bytes.ts';
+import { type Chain, openChain } from '#kernel/chain.ts';
 import { parseToken, type Token } from '#kernel/jws.ts';
+import type { Choice } from '#kernel/policy/match.ts';
 import type { ItemBody } from '#kernel/tokens/claims.ts';
 import { type Manifest, openManifest } from '#kernel/tokens/manifest.ts';
 import { ITEM } from '../admission/item-state.ts';
@@ -32,10 +34,14 @@ export interface ItemPayload {
 }
 
 export interface Work {
-  readonly no: number;
+  /** 0 until the first commit. */
+  no: number;
   readonly ticket: NewTicket;
   readonly token: TicketToken;
   readonly manifest: Manifest;
+  /** How it is run: variant, image and runtime, as chosen at admission. */
+  readonly choice: Choice;
+  readonly chain: Chain;
   readonly states: Uint8Array;
   readonly starts: Uint8Array;
   readonly failures: Uint8Array;
@@ -51,13 +57,21 @@ export interface Work {
   open: number;
 }
 
-export function createWork(no: number, ticket: NewTicket, token: TicketToken, manifest: Manifest): Work {
-  const { n } = ticket;
+export interface WorkFacts {
+  readonly ticket: NewTicket;
+  readonly token: TicketToken;
+  readonly manifest: Manifest;
+  readonly chain: Chain;
+  /** Left out for a ticket that is not going to run, or was chosen for before a restart: then the manifest's first. */
+  readonly choice?: Choice | undefined;
+}
+
+export function createWork(facts: WorkFacts): Work {
+  const { n } = facts.ticket;
   return {
-    no,
-    ticket,
-    token,
-    manifest,
+    no: 0,
+    ...facts,
+    choice: facts.choice ?? firstChoice(facts.manifest),
     states: new Uint8Array(n),
     starts: new Uint8Array(n),
     failures: new Uint8Array(n),
@@ -74,14 +88,21 @@ export function createWork(no: number, ticket: NewTicket, token: TicketToken, ma
 /** A ticket as a restart finds it: its chain and signature were verified before it was written. */
 export function restoreWork(open: OpenTicket): Work {
   const token = parseToken(['farfield-ticket+jwt', 'farfield-batch+jwt'], open.ticket.token) as TicketToken;
-  const work = createWork(open.ticketNo, open.ticket, token, openManifest(open.ticket.manifest, []));
+  const { ticket } = open;
+  const work = createWork({
+    ticket,
+    token,
+    manifest: openManifest(ticket.manifest, []),
+    chain: openChain(ticket.chain),
+  });
+  work.no = open.ticketNo;
   work.states.set(open.states);
   work.starts.set(open.starts);
   work.failures.set(open.failures);
   work.cancels.set(open.cancels);
   work.leaseEpochs.set(words(open.leaseEpochs));
   work.pilots.set(words(open.pilots));
-  for (const payload of open.payloads) addPayload(work, payload, payload.items);
+  for (const payload of open.payloads) addPayload(work, payload);
   for (const state of work.states) if (state === ITEM.waiting || state === ITEM.leased) work.open += 1;
   return work;
 }
@@ -91,9 +112,13 @@ function words(bytes: Uint8Array): Uint32Array {
   return new Uint32Array(copy.buffer, copy.byteOffset, copy.byteLength / 4);
 }
 
+function firstChoice(manifest: Manifest): Choice {
+  const [variant] = manifest.claims.variants;
+  return { variant: variant?.name ?? '', image: variant?.image, runtime: variant?.runtimes[0] ?? '' };
+}
+
 /** Cuts a delivery into items. A single ticket's item bytes are made from its claims: pilots read one form. */
-export function addPayload(work: Work, payload: Payload, wanted: readonly number[]): void {
-  const take = new Set(wanted);
+export function addPayload(work: Work, payload: Payload): void {
   let itemAt = 0;
   let inlineAt = 0;
   let inlineIndex = 0;
@@ -110,7 +135,7 @@ export function addPayload(work: Work, payload: Payload, wanted: readonly number
       inline.push(payload.inline.subarray(inlineAt, inlineAt + length));
       inlineAt += length;
     }
-    if (take.has(i)) work.payloads.set(i, { bytes, inline });
+    if (!work.payloads.has(i)) work.payloads.set(i, { bytes, inline });
   }
 }
 

@@ -14,8 +14,6 @@ export interface SpecOptions {
   /** Folder of a model by its digest, or undefined when the endpoint does not have it. */
   readonly modelRoot: (digest: string) => string | undefined;
   readonly threadsPerSlot: number;
-  /** Which runtime the admitting rule allows, of those that the variant names. */
-  readonly runtimeOf: (work: Work) => string;
 }
 
 export interface Specs {
@@ -49,15 +47,14 @@ function build(options: SpecOptions, work: Work): Omit<Spec, 'specNo'> {
   const { claims } = work.token;
   const { manifest } = work;
   const model = claims.mdl[0];
-  const variant = manifest.claims.variants[0];
-  const runtime = options.runtimeOf(work);
+  const { variant, image, runtime } = work.choice;
   const threads = Math.min(claims.res.cpusPerNode, options.threadsPerSlot);
   const shared = options.shareModelRunners && manifest.claims.kind === 'model';
   const poolKey = JSON.stringify([
     options.uid,
     shared ? null : work.ticket.principal,
     manifest.digest,
-    variant?.image ?? null,
+    image ?? null,
     model?.digest ?? null,
     runtime,
     'none',
@@ -69,9 +66,9 @@ function build(options: SpecOptions, work: Work): Omit<Spec, 'specNo'> {
     entry: Buffer.from(JSON.stringify(manifest.claims.entry ?? {})),
     modelRoot: model === undefined ? '' : (options.modelRoot(model.digest) ?? ''),
     modelDigest: model?.digest ?? '',
-    variant: variant?.name ?? '',
+    variant,
     runtime,
-    image: variant?.image ?? '',
+    image: image ?? '',
     threads,
     timeoutS: claims.run.timeoutS,
     maxBytes: claims.out.maxBytes,

@@ -1,0 +1,38 @@
+/**
+ * The tickets that this process has seen, so that the ledger is asked only about those it may not have.
+ *
+ * A jti carries its time (UUIDv7). One that is younger than this process, and younger than whatever was forgotten here,
+ * is new unless it is in the map. A jti that lies about its time is caught by the ledger's own key in the commit; this
+ * memory only decides whether a look-up comes first.
+ */
+
+const MAX_RECENT = 50_000;
+
+export interface Recent {
+  find(principal: string, jti: string): string | undefined;
+  /** Whether a jti that is not here can be known to the ledger at all. */
+  isNew(jti: string): boolean;
+  add(principal: string, jti: string, hash: string): void;
+}
+
+/** Milliseconds since 1970 in the first 48 bits of a UUIDv7. */
+export function jtiTime(jti: string): number {
+  return Number.parseInt(jti.slice(0, 8) + jti.slice(9, 13), 16);
+}
+
+/** `startMs`: when this process began; `marginMs` allows for clients whose clocks are behind. */
+export function createRecent(startMs: number, marginMs = 120_000): Recent {
+  const hashes = new Map<string, string>();
+  let forgotten = startMs + marginMs;
+  return {
+    find: (principal, jti) => hashes.get(`${principal} ${jti}`),
+    isNew: (jti) => jtiTime(jti) > forgotten,
+    add(principal, jti, hash) {
+      hashes.set(`${principal} ${jti}`, hash);
+      if (hashes.size <= MAX_RECENT) return;
+      const oldest = hashes.keys().next().value as string;
+      hashes.delete(oldest);
+      forgotten = Math.max(forgotten, jtiTime(oldest.slice(oldest.indexOf(' ') + 1)));
+    },
+  };
+}
