@@ -72,6 +72,7 @@ async function runWriter(port: MessagePort, data: WorkerData): Promise<void> {
   const engine = openEngine(module, data.engine);
   post(port, { opened: true });
   const bell = new Int32Array(data.bell);
+  let walBehind = 0;
   for (;;) {
     const heard = Atomics.load(bell, 0);
     const { commands, end } = takeGroup(port, data.maxGroup);
@@ -82,9 +83,10 @@ async function runWriter(port: MessagePort, data: WorkerData): Promise<void> {
         values.push(outcome.ok ? outcome.value : undefined);
         if (!outcome.ok) failures.push([index, outcome.failure]);
       }
+      post(port, { values, failures, commits: engine.commits(), reruns: engine.reruns(), walBehind });
+      // After the answer, so that nobody waits for it unless the next command is here already; the count goes out with the next one.
       const wal = engine.wal();
-      post(port, { values, failures, commits: engine.commits(), reruns: engine.reruns(), walBehind: wal.behind });
-      // After the answer, so that nobody waits for it unless the next command is here already.
+      walBehind = wal.behind;
       if (wal.pages >= data.walSettlePages) engine.checkpoint();
     } else if (!end) {
       Atomics.wait(bell, 0, heard);
