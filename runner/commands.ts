@@ -61,7 +61,9 @@ export const COMMANDS: Readonly<Record<string, Command>> = {
     try {
       const started = clock.mono();
       const versions = await calls.load({ modelRoot: model, variant, entry: {}, threads, scratchDir });
-      return { golden: 'passed', loadMs: Math.round(clock.mono() - started), versions, ...calls.stats() };
+      const { lanes, goldenDistance } = calls.stats();
+      const golden = goldenDistance === undefined ? { golden: 'none' } : { golden: 'passed', goldenDistance };
+      return { ...golden, lanes, loadMs: Math.round(clock.mono() - started), versions };
     } finally {
       await calls.close();
       rmSync(scratchDir, { recursive: true, force: true });

@@ -11,6 +11,7 @@ import type { TensorAdapter } from './adapters/adapter.ts';
 import { createOrt } from './adapters/ort.ts';
 import { type Block, type BlockLayout, CANCELLED, NEXT, viewBlock } from './blocks.ts';
 import type { FromLane, LaneData, ToLane } from './lanes.ts';
+import { mustBeDeclared } from './model.ts';
 import { compileRows, type RowPlan } from './rows.ts';
 
 const ADAPTERS: Readonly<Record<string, () => TensorAdapter>> = { ort: createOrt };
@@ -24,6 +25,7 @@ async function start(): Promise<void> {
   if (create === undefined) throw new FarfieldError('E_MODEL', `no adapter ${data.adapter}`);
   const adapter = create();
   const facts = await adapter.load({ model: data.file, threads: data.threads });
+  mustBeDeclared(data.model, facts);
   const plan = compileRows(data.model);
   const batch = new Batch(adapter, plan);
   // The first run allocates its arena: paid before `ready`, at the size that every later run has.
@@ -63,7 +65,14 @@ class Batch {
   }
 
   async warm(): Promise<void> {
-    await this.#infer(data.batch);
+    try {
+      await this.#infer(data.batch);
+    } catch (reason) {
+      const { message } = FarfieldError.from(reason);
+      throw new FarfieldError('E_MODEL', `the model cannot run a batch of ${data.batch}: ${message}`, {
+        cause: reason,
+      });
+    }
   }
 
   /** Computes this lane's share of the block. Never rejects: a failure is an answer. */

@@ -32,6 +32,8 @@ interface Loaded {
   readonly plan: RowPlan;
   readonly lanes: Lanes;
   readonly tools: SourceTools;
+  /** Largest distance of a golden row; undefined where the model has none. */
+  readonly golden: number | undefined;
   readonly versions: Record<string, string>;
 }
 
@@ -63,7 +65,11 @@ export function createModelCalls(adapter: string, clock: Clock): CallAdapter {
       tail = mine.catch(() => {});
       return mine;
     },
-    stats: () => ({ ...totals, lanes: loaded?.lanes.count ?? 0 }),
+    stats: () => ({
+      ...totals,
+      lanes: loaded?.lanes.count ?? 0,
+      ...(loaded?.golden === undefined ? {} : { goldenDistance: loaded.golden }),
+    }),
     async close() {
       await tail;
       await loaded?.lanes[Symbol.asyncDispose]();
@@ -89,10 +95,9 @@ async function load(adapter: string, request: CallLoad, tools: SourceTools, cloc
   const file = await openOnnx(open, variant.variant);
   const lanes = await Lanes.open({ adapter, model: open.model, file, threads: request.threads });
   try {
-    mustBeDeclared(open, lanes);
     const plan = compileRows(open.model);
-    await goldenDistance({ open, lanes, plan, library: await library, clock });
-    return { open, variant, plan, lanes, tools, versions: ownVersions() };
+    const golden = await goldenDistance({ open, lanes, plan, library: await library, clock });
+    return { open, variant, plan, lanes, tools, golden, versions: ownVersions() };
   } catch (reason) {
     await lanes[Symbol.asyncDispose]();
     throw reason;
@@ -101,32 +106,6 @@ async function load(adapter: string, request: CallLoad, tools: SourceTools, cloc
 
 function ownVersions(): Record<string, string> {
   return { node: nodeVersions.node, 'onnxruntime-node': ortVersion() };
-}
-
-/** The file's own inputs and outputs must be what model.json says; a free axis of the file takes any declared length. */
-function mustBeDeclared({ model }: OpenModel, { facts }: Lanes): void {
-  const sides = [
-    ['input', model.inputs, facts.inputs],
-    ['output', model.outputs, facts.outputs],
-  ] as const;
-  for (const [side, declared, found] of sides) {
-    for (const tensor of declared) {
-      const real = found.find(({ name }) => name === tensor.name);
-      const shape = `[${tensor.shape.join(', ')}]`;
-      const names = found.map(({ name, shape: s }) => `${name} [${s.join(', ')}]`).join(', ');
-      const fits =
-        real?.type === 'float32' &&
-        real.shape.length === tensor.shape.length &&
-        real.shape.every((n, i) => n === -1 || n === tensor.shape[i]);
-      if (!fits)
-        throw new FarfieldError(
-          'E_MODEL',
-          `the model file has no FP32 ${side} ${tensor.name} ${shape}; it has ${names}`,
-        );
-    }
-  }
-  if (facts.inputs.length !== 1)
-    throw new FarfieldError('E_MODEL', `the model file takes ${facts.inputs.length} inputs; one is served`);
 }
 
 async function runItem(loaded: Loaded, call: Call, clock: Clock): Promise<CallResult & { rows: number }> {
@@ -164,7 +143,7 @@ async function runItem(loaded: Loaded, call: Call, clock: Clock): Promise<CallRe
       sink.write(from, rows, results);
     },
     cancelled: () => call.cancelled,
-    progress: call.progress,
+    progress: (done, total, perSecond) => call.progress(done, total, perSecond),
   });
   return commit(loaded, call, sink, patches, collected, { phases, started, clock });
 }

@@ -14,6 +14,7 @@ import { pipeline } from 'node:stream/promises';
 import { fromUtf8, sha256Hex } from '#kernel/bytes.ts';
 import { FarfieldError } from '#kernel/errors.ts';
 import type { Model, ModelVariant } from '#protos/model.ts';
+import type { TensorFacts } from './adapters/adapter.ts';
 import { MAX_MODEL_JSON_BYTES, MAX_ONNX_BYTES } from './limits.ts';
 import { inspectOnnx } from './onnx.ts';
 import { outputWords } from './post.ts';
@@ -127,6 +128,32 @@ export function chooseVariant(model: Model, wanted: string | undefined): Variant
     'E_VARIANT_INCOMPATIBLE',
     `no variant ${wanted ?? ''} that runs here; the model has ${names}`,
   );
+}
+
+/** The file's own inputs and outputs must be what model.json says; a free axis of the file takes any declared length. */
+export function mustBeDeclared(model: Model, facts: TensorFacts): void {
+  const sides = [
+    ['input', model.inputs, facts.inputs],
+    ['output', model.outputs, facts.outputs],
+  ] as const;
+  for (const [side, declared, found] of sides) {
+    for (const tensor of declared) {
+      const real = found.find(({ name }) => name === tensor.name);
+      const shape = `[${tensor.shape.join(', ')}]`;
+      const names = found.map(({ name, shape: s }) => `${name} [${s.join(', ')}]`).join(', ');
+      const fits =
+        real?.type === 'float32' &&
+        real.shape.length === tensor.shape.length &&
+        real.shape.every((n, i) => n === -1 || n === tensor.shape[i]);
+      if (!fits)
+        throw new FarfieldError(
+          'E_MODEL',
+          `the model file has no FP32 ${side} ${tensor.name} ${shape}; it has ${names}`,
+        );
+    }
+  }
+  if (facts.inputs.length !== 1)
+    throw new FarfieldError('E_MODEL', `the model file takes ${facts.inputs.length} inputs; one is served`);
 }
 
 export interface VariantFile {

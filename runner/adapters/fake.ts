@@ -77,5 +77,5 @@ async function act(clock: Clock, call: Call, fault: Fault, kept: Buffer[]): Prom
 }
 
 function text(value: string): CallResult {
-  return { type: 'text', value: { at: 'inline', bytes: utf8(value) } };
+  return { type: 'bytes', value: { at: 'inline', bytes: utf8(value) } };
 }

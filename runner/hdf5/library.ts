@@ -110,20 +110,24 @@ export interface Hdf5Loader {
   acquire(): Promise<Hdf5Library>;
 }
 
+/** A module is guarded once: a second guard around the first would refuse what the other allows. */
+const guarded = new WeakMap<H5Module, Hdf5Library>();
+
 export function createHdf5Loader(): Hdf5Loader {
-  let instances = 0;
+  let instance = 0;
   let current: Promise<Hdf5Library> | undefined;
   return {
     async acquire(): Promise<Hdf5Library> {
-      if (current !== undefined && !(await current).poisoned) return current;
-      if (instances >= MAX_INSTANCES) {
-        throw new FarfieldError(
-          'E_HDF5',
-          'too many damaged HDF5 files in one runner; it takes no more HDF5 until restarted',
-        );
+      for (; instance < MAX_INSTANCES; instance++) {
+        current ??= loadLibrary(instance);
+        const library = await current;
+        if (!library.poisoned) return library;
+        current = undefined;
       }
-      current = loadLibrary(instances++);
-      return current;
+      throw new FarfieldError(
+        'E_HDF5',
+        'too many damaged HDF5 files in one runner; it takes no more HDF5 until restarted',
+      );
     },
   };
 }
@@ -135,7 +139,10 @@ async function loadLibrary(instance: number): Promise<Hdf5Library> {
   }
   // A query makes a fresh module, hence a fresh WebAssembly instance (H4).
   const loaded = (await import(instance === 0 ? url : `${url}?instance=${instance}`)) as { ready: Promise<H5Module> };
-  return new Hdf5Library(await loaded.ready, pluginFolder());
+  const module = await loaded.ready;
+  const library = guarded.get(module) ?? new Hdf5Library(module, pluginFolder());
+  guarded.set(module, library);
+  return library;
 }
 
 function resolvePackage(name: string): string | undefined {

@@ -24,7 +24,7 @@ t.test('external data, custom operators and subgraphs are found', async (t) => {
   const branch = Buffer.concat([field(1, node('Deep', 'deep.domain')), field(5, tensor('/etc/weights'))]);
   const nested = node('If', '', field(5, field(6, branch)));
   const facts = inspectOnnx(model([nested], [])) as OnnxFacts;
-  t.same(facts.domains.sort(), ['', 'deep.domain']);
+  t.same([...facts.domains].sort(), ['', 'deep.domain']);
   t.same(facts.external, ['/etc/weights']);
 });
 
