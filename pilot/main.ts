@@ -1,0 +1,76 @@
+/**
+ * farfield-pilot FOLDER: the process on each node of a block. FOLDER is private and holds block.json (protos/block-file.ts).
+ *
+ * It starts on every node, so it imports neither gRPC nor HTTP nor a schema library, and is shipped as one built file.
+ */
+import { mkdirSync } from 'node:fs';
+import { hostname } from 'node:os';
+import { join } from 'node:path';
+import { systemClock } from '#base/clock.ts';
+import { createFileDigests } from '#base/file-digests.ts';
+import { openPrivateFolder, readSecret } from '#base/files.ts';
+import { unixDialler } from '#base/link/unix.ts';
+import { probeContainment } from '#base/process.ts';
+import { systemRandom } from '#base/random.ts';
+import { fromUtf8 } from '#kernel/bytes.ts';
+import { FarfieldError } from '#kernel/errors.ts';
+import { generateKey, signerFrom } from '#kernel/sign.ts';
+import { BLOCK_FILE, parseBlockFile } from '#protos/block-file.ts';
+import { createPilotLogger } from './log.ts';
+import { Pilot } from './pilot.ts';
+import { createProcessRuntime } from './runtimes/process.ts';
+
+const EXIT = { ok: 0, usage: 2, defect: 70 } as const;
+
+async function main(argv: readonly string[]): Promise<number> {
+  const [folder, ...rest] = argv;
+  if (folder === undefined || folder.startsWith('-') || rest.length > 0) {
+    process.stderr.write('farfield-pilot FOLDER\n');
+    return EXIT.usage;
+  }
+  openPrivateFolder(folder);
+  const block = parseBlockFile(fromUtf8(readSecret(join(folder, BLOCK_FILE))));
+  const log = createPilotLogger((line) => process.stderr.write(line), systemClock.now);
+  // Asked once, while the first hello is on its way.
+  const containment = probeContainment();
+  const runtime = createProcessRuntime({
+    ...block.runner,
+    env: block.env,
+    containment: () => containment,
+    clock: systemClock,
+    random: systemRandom,
+  });
+  const scratch = (name: string): string => {
+    const path = join(folder, 'scratch', name);
+    mkdirSync(path, { recursive: true, mode: 0o700 });
+    return path;
+  };
+  const pilot = new Pilot({
+    block,
+    dialler: unixDialler({ path: block.socket }),
+    signer: signerFrom(generateKey()),
+    clock: systemClock,
+    random: systemRandom,
+    digests: createFileDigests(),
+    runtime: (name) => (name === runtime.name ? runtime : undefined),
+    scratchDir: (slot) => scratch(`slot-${slot}`),
+    spillDir: scratch('args'),
+    node: hostname(),
+    pid: process.pid,
+    log,
+  });
+  // A scheduler's warning before the walltime, or an agent that ends its block.
+  for (const name of ['SIGTERM', 'SIGINT'] as const) process.once(name, () => void pilot.stop(name, 0));
+  const why = await pilot.run();
+  log.info({ why }, 'ended');
+  return EXIT.ok;
+}
+
+main(process.argv.slice(2)).then(
+  (code) => process.exit(code),
+  (reason: unknown) => {
+    const error = FarfieldError.from(reason);
+    process.stderr.write(`${reason instanceof FarfieldError ? `${error.code} ${error.message}` : (error.stack ?? error.message)}\n`);
+    process.exit(EXIT.defect);
+  },
+);

@@ -1,0 +1,308 @@
+/**
+ * The pilot: what a node of a block runs, from the first hello to the farewell.
+ *
+ * Invariants
+ *  Z1 An agent's crash ends nothing here: work goes on, outcomes wait, and the pilot dials until its grace is over.
+ *  Z2 The block token is shown until one welcome came; from then on the key in memory is the only proof. It is never
+ *     written anywhere.
+ *  Z3 What the agent says about leases holds: those that it drops are stopped and never reported.
+ *  Z4 A launch that is repeated starts nothing twice: an attempt is known by (key, attempt).
+ */
+import { createOutbox, type Outbox } from '#base/link/outbox.ts';
+import { signHello } from '#base/link/hello.ts';
+import { pilotCodec, type PilotMessage } from '#base/link/messages.ts';
+import type { Dialler, Link } from '#base/link/seam.ts';
+import { dialSession, type HelloOf, type Session, type SessionEnd, type WelcomeOf } from '#base/link/session.ts';
+import { superviseLink } from '#base/link/supervisor.ts';
+import type { Clock, Timer } from '#base/clock.ts';
+import type { FileDigests } from '#base/file-digests.ts';
+import type { Random } from '#base/random.ts';
+import { FarfieldError } from '#kernel/errors.ts';
+import { PROTOCOL } from '#kernel/limits.ts';
+import type { Signer } from '#kernel/sign.ts';
+import type { BlockFile } from '#protos/block-file.ts';
+import type { CancelLeases, HeldLease, Launch, Stop } from '#protos/generated/link.js';
+import { prepareLaunch, type Prepared } from './launch.ts';
+import { heldOf, type Lease, leaseId } from './lease.ts';
+import { ANNOUNCE_AFTER_MS, FAREWELL_MS, LOG_CHUNK_BYTES, PILOT_BACKOFF } from './limits.ts';
+import type { PilotLogger } from './log.ts';
+import { measuredOf } from './measured.ts';
+import { createOutcomes, type Outcome, type Outcomes } from './outcomes.ts';
+import { Pools } from './pools.ts';
+import { cleanUp, failure, outcomeOf } from './results.ts';
+import type { Runtime } from './runtimes/runtime.ts';
+import type { ItemEnd, Slot } from './slot.ts';
+import { type LaunchSpec, readSpec } from './spec.ts';
+
+export interface PilotParts {
+  readonly block: BlockFile;
+  readonly dialler: Dialler;
+  readonly signer: Signer;
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly digests: FileDigests;
+  readonly runtime: (name: string) => Runtime | undefined;
+  readonly scratchDir: (slot: number) => string;
+  readonly spillDir: string;
+  readonly node: string;
+  readonly pid: number;
+  readonly log: PilotLogger;
+}
+
+interface Connected {
+  readonly session: Session<PilotMessage>;
+  readonly welcome: WelcomeOf<PilotMessage>;
+}
+
+/** A lease whose files are still being measured: it can be cancelled, and is held. */
+interface Preparing {
+  readonly preparing: HeldLease;
+  cancelled: string | undefined;
+}
+
+export class Pilot {
+  readonly #parts: PilotParts;
+  readonly #pools: Pools;
+  readonly #outcomes: Outcomes;
+  readonly #outbox: Outbox<PilotMessage>;
+  readonly #leases = new Map<string, Lease | Preparing>();
+  /** Leases that the agent dropped: their ends are nobody's business any more. */
+  readonly #dropped = new Set<string>();
+  readonly #end = new AbortController();
+  #specs = new Map<number, LaunchSpec>();
+  #session: Session<PilotMessage> | undefined;
+  #sessionEpoch = 0;
+  #welcomed = false;
+  #stopping = false;
+  #graceTimer: Timer | undefined;
+  #announceTimer: Timer | undefined;
+  #droppedLogBytes = 0;
+
+  constructor(parts: PilotParts) {
+    this.#parts = parts;
+    this.#outcomes = createOutcomes(({ no, message, bytes }) => this.#outbox.put({ no, message: { done: message }, bytes }));
+    this.#outbox = createOutbox<PilotMessage>({
+      load: (after, limit) => Promise.resolve(this.#outcomes.after(after, limit).map((e) => ({ ...e, message: { done: e.message } }))),
+      onError: (error) => parts.log.error(error, 'outcomes could not be sent'),
+    });
+    this.#pools = new Pools({
+      ...parts,
+      slots: parts.block.slots,
+      onItem: (lease, end, slot) => this.#itemEnded(lease, end, slot),
+      onProgress: (lease, done, total, perSecond) => {
+        this.#session?.send({ progress: { ...heldOf(lease), done, total, perSecond } }, 'logs');
+      },
+      onLog: (lease, bytes) => this.#forwardLog(lease, bytes),
+    });
+  }
+
+  /** Lives until the agent stops it, refuses it for good, or stays away for the grace; resolves with why. */
+  async run(): Promise<string> {
+    const { block, clock, random, dialler, log } = this.#parts;
+    this.#startGrace();
+    const fatal = await superviseLink<PilotMessage, Connected>(
+      {
+        diallers: [dialler],
+        connect: (link) => this.#connect(link),
+        serve: (connected) => this.#serve(connected),
+        clock,
+        random,
+        backoff: PILOT_BACKOFF,
+        onOutcome: (outcome) => log.info({ outcome: outcome.kind, ...('reason' in outcome ? { reason: outcome.reason } : {}) }, 'link ended'),
+      },
+      this.#end.signal,
+    );
+    this.#graceTimer?.cancel();
+    this.#announceTimer?.cancel();
+    const why = fatal === undefined ? String(this.#end.signal.reason) : `${fatal.code}: ${fatal.reason}`;
+    await this.#pools.kill(new FarfieldError('E_UNAVAILABLE', `the pilot of block ${block.block} ended`));
+    return why;
+  }
+
+  /** Lets work in hand finish for `graceMs`, then ends it; outcomes still go out where there is an agent. */
+  async stop(reason: string, graceMs: number): Promise<void> {
+    if (this.#stopping) return;
+    this.#stopping = true;
+    const { clock, log } = this.#parts;
+    log.info({ reason, graceMs }, 'stopping');
+    const why = new FarfieldError('E_UNAVAILABLE', `the pilot stops: ${reason}`);
+    this.#pools.close(why);
+    const end = clock.mono() + graceMs;
+    while (this.#leases.size > 0 && clock.mono() < end) await clock.sleep(20);
+    await this.#pools.kill(why);
+    const farewell = clock.mono() + FAREWELL_MS;
+    while ((this.#outcomes.size > 0 || this.#leases.size > 0) && this.#session !== undefined && clock.mono() < farewell) await clock.sleep(20);
+    this.#end.abort(reason);
+  }
+
+  #startGrace(): void {
+    const { block, clock } = this.#parts;
+    this.#graceTimer?.cancel();
+    this.#graceTimer = clock.after(block.graceS * 1000, () => this.#end.abort(`no agent for ${block.graceS} s`));
+  }
+
+  async #connect(link: Link): Promise<Connected> {
+    const { block, clock, random, signer } = this.#parts;
+    return dialSession<PilotMessage>({
+      link,
+      codec: pilotCodec,
+      clock,
+      acceptor: block.agent,
+      hello: async (challenge): Promise<HelloOf<PilotMessage>> => ({
+        token: signHello(
+          { challenge, subject: block.block, protocol: PROTOCOL, sessionEpoch: this.#sessionEpoch, nowMs: clock.now(), random },
+          signer,
+        ),
+        blockToken: this.#welcomed ? '' : block.token,
+        pilotJwk: JSON.stringify(signer.jwk),
+        held: this.#held(),
+        node: this.#parts.node,
+        pid: this.#parts.pid,
+        slots: block.slots,
+        protocolMin: PROTOCOL.min,
+        protocolMax: PROTOCOL.max,
+      }),
+    });
+  }
+
+  #held(): HeldLease[] {
+    this.#outcomes.flush();
+    const live = [...this.#leases.values()].map((lease) => ('preparing' in lease ? lease.preparing : heldOf(lease)));
+    return [...live, ...this.#outcomes.unacknowledged()];
+  }
+
+  async #serve({ session, welcome }: Connected): Promise<SessionEnd> {
+    this.#graceTimer?.cancel();
+    this.#session = session;
+    this.#welcomed = true;
+    this.#sessionEpoch = welcome.sessionEpoch;
+    this.#specs = new Map();
+    for (const lease of this.#leases.values()) if (!('preparing' in lease)) lease.announced = '';
+    for (const dropped of welcome.drop) this.#drop(dropped);
+    this.#outbox.attach(session);
+    try {
+      return await session.serve((messages) => this.#handle(messages));
+    } finally {
+      this.#session = undefined;
+      this.#outbox.detach();
+      this.#startGrace();
+    }
+  }
+
+  #handle(messages: readonly PilotMessage[]): void {
+    for (const message of messages) {
+      if (message.launch !== undefined) this.#launch(message.launch);
+      else if (message.doneAck !== undefined) {
+        this.#outcomes.acked(message.doneAck.doneNo);
+        this.#outbox.acked([message.doneAck.doneNo]);
+      } else if (message.spec !== undefined) this.#specs.set(message.spec.specNo, readSpec(message.spec));
+      else if (message.cancel !== undefined) this.#cancel(message.cancel);
+      else if (message.stop !== undefined) this.#stopBy(message.stop);
+      else throw new FarfieldError('E_PROTOCOL', `a pilot does not take ${message.body ?? 'an unknown message'}`);
+    }
+  }
+
+  #stopBy(stop: Stop): void {
+    this.stop(stop.reason, stop.graceS * 1000).catch((error: unknown) => this.#parts.log.error(error, 'the stop failed'));
+  }
+
+  #launch(launch: Launch): void {
+    const spec = this.#specs.get(launch.specNo);
+    if (spec === undefined) throw new FarfieldError('E_PROTOCOL', `a launch for spec ${launch.specNo}, which was not said in this session`);
+    const { digests, spillDir, clock } = this.#parts;
+    const fresh = this.#withoutKnown(launch);
+    const prepared = prepareLaunch(launch, spec, { digests, spillDir, nowMono: clock.mono() }, fresh);
+    for (const one of prepared) {
+      if (!(one.work instanceof Promise)) {
+        this.#prepared(one.work);
+        continue;
+      }
+      const preparing: Preparing = { preparing: one.held, cancelled: undefined };
+      this.#leases.set(leaseId(one.held.key, one.held.attempt), preparing);
+      void one.work.then((done) => this.#prepared(done, preparing));
+    }
+    this.#announceTimer ??= clock.after(ANNOUNCE_AFTER_MS, () => this.#announce());
+  }
+
+  /** Z4: positions of the attempts that are not here yet. */
+  #withoutKnown(launch: Launch): (index: number) => boolean {
+    return (index) => {
+      const id = leaseId(launch.keys[index] ?? -1, launch.attempts[index] ?? 0);
+      return !this.#leases.has(id) && !this.#outcomes.has(id);
+    };
+  }
+
+  #prepared(prepared: Prepared, preparing?: Preparing): void {
+    if (prepared.kind === 'refused') {
+      const { refused } = prepared;
+      const id = leaseId(refused.key, refused.attempt);
+      this.#leases.delete(id);
+      if (!this.#dropped.delete(id)) this.#outcomes.add(failure(refused, refused.error, true, measuredOf(this.#parts, refused.spec)));
+      return;
+    }
+    const { lease } = prepared;
+    this.#leases.set(lease.id, lease);
+    if (preparing?.cancelled === undefined) this.#pools.add(lease);
+    else this.#itemEnded(lease, { kind: 'stopped', order: { kind: 'cancel', reason: preparing.cancelled }, left: [] }, undefined);
+  }
+
+  #cancel({ leases, reason }: CancelLeases): void {
+    for (const { key, attempt } of leases) this.#stopLease(leaseId(key, attempt), reason);
+  }
+
+  #drop({ key, attempt }: HeldLease): void {
+    const id = leaseId(key, attempt);
+    if (!this.#leases.has(id)) return;
+    this.#dropped.add(id);
+    this.#stopLease(id, 'it is no longer this pilot’s');
+  }
+
+  #stopLease(id: string, reason: string): void {
+    const lease = this.#leases.get(id);
+    if (lease === undefined) return;
+    if ('preparing' in lease) lease.cancelled = reason;
+    else this.#pools.stop(lease, { kind: 'cancel', reason });
+  }
+
+  #itemEnded(lease: Lease, end: ItemEnd, slot: Slot | undefined): void {
+    const meas = measuredOf(this.#parts, lease.spec, lease, slot);
+    const outcome = outcomeOf(lease, end, meas, this.#parts.digests);
+    if (outcome instanceof Promise) void outcome.then((settled) => this.#settle(lease, settled));
+    else this.#settle(lease, outcome);
+  }
+
+  #settle(lease: Lease, outcome: Outcome): void {
+    this.#leases.delete(lease.id);
+    if (!this.#dropped.delete(lease.id)) this.#outcomes.add(outcome);
+    if (lease.spilled.length === 0 && !lease.hasOutDir) return;
+    cleanUp(lease, outcome).catch((error: unknown) => this.#parts.log.error(error, 'a folder could not be removed'));
+  }
+
+  /** Tells what waits, starts or runs, for items that take long enough for somebody to wonder. */
+  #announce(): void {
+    this.#announceTimer = undefined;
+    const old = this.#parts.clock.mono() - ANNOUNCE_AFTER_MS;
+    const groups = new Map<string, { keys: number[]; attempts: number[]; leaseEpoch: number; state: string }>();
+    for (const lease of this.#leases.values()) {
+      if ('preparing' in lease || lease.receivedAt > old) continue;
+      const state = this.#pools.stateOf(lease);
+      if (lease.announced === state) continue;
+      lease.announced = state;
+      const name = `${lease.leaseEpoch} ${state}`;
+      const group = groups.get(name) ?? { keys: [], attempts: [], leaseEpoch: lease.leaseEpoch, state };
+      groups.set(name, group);
+      group.keys.push(lease.key);
+      group.attempts.push(lease.attempt);
+    }
+    for (const started of groups.values()) this.#session?.send({ started }, 'logs');
+    if (this.#leases.size > 0) this.#announceTimer = this.#parts.clock.after(ANNOUNCE_AFTER_MS, () => this.#announce());
+  }
+
+  #forwardLog(lease: Lease | undefined, bytes: Buffer): void {
+    for (let at = 0; at < bytes.length; at += LOG_CHUNK_BYTES) {
+      const data = bytes.subarray(at, at + LOG_CHUNK_BYTES);
+      const log = { key: lease?.key ?? 0, attempt: lease?.attempt ?? 0, data, dropped: this.#droppedLogBytes };
+      if (this.#session?.send({ log }, 'logs') !== true) this.#droppedLogBytes += data.length;
+    }
+  }
+}

@@ -1,0 +1,230 @@
+/**
+ * Which waiting item goes to which slot.
+ *
+ * Invariants
+ *  P1 A runner serves one pool key only: what one principal's code left in it never meets another's.
+ *  P2 Warm first. A further slot is opened for a pool when its items are long, or one has waited MAX_WAIT_MS beside a
+ *     free slot; short items stay together, where a frame carries hundreds.
+ *  P3 When no slot is empty the one that was idle longest gives way; a busy one never does.
+ *  P4 Pools are served in the order of their oldest waiting item, so none starves.
+ */
+import type { Clock, Timer } from '#base/clock.ts';
+import { FarfieldError } from '#kernel/errors.ts';
+import type { Lease, StopOrder } from './lease.ts';
+import { LONG_ITEM_MS, MAX_WAIT_MS, WAIT_TICK_MS } from './limits.ts';
+import { type ItemEnd, Slot, type SlotEvents, type SlotParts } from './slot.ts';
+
+/** Waiting items of one pool, oldest first. A moving head: shift() on thousands of items copies them. */
+class Pool {
+  readonly key: string;
+  #waiting: Lease[] = [];
+  #head = 0;
+
+  constructor(key: string) {
+    this.key = key;
+  }
+
+  get length(): number {
+    return this.#waiting.length - this.#head;
+  }
+
+  get oldest(): Lease | undefined {
+    return this.#waiting[this.#head];
+  }
+
+  push(lease: Lease): void {
+    this.#waiting.push(lease);
+  }
+
+  take(count: number, maxBytes: number): Lease[] {
+    let end = this.#head;
+    for (let bytes = 0; end < this.#waiting.length && end - this.#head < count && (bytes === 0 || bytes < maxBytes); end += 1) {
+      bytes += this.#waiting[end]?.bodyBytes ?? 0;
+    }
+    const taken = this.#waiting.slice(this.#head, end);
+    this.#head = end;
+    if (this.#head === this.#waiting.length || this.#head > 4096) {
+      this.#waiting = this.#waiting.slice(this.#head);
+      this.#head = 0;
+    }
+    return taken;
+  }
+
+  remove(lease: Lease): boolean {
+    const at = this.#waiting.indexOf(lease, this.#head);
+    if (at < 0) return false;
+    this.#waiting.splice(at, 1);
+    return true;
+  }
+
+  drain(): Lease[] {
+    return this.take(this.length, Number.POSITIVE_INFINITY);
+  }
+}
+
+export interface PoolsParts extends Omit<SlotParts, 'index' | 'events' | 'scratchDir'> {
+  readonly clock: Clock;
+  readonly slots: number;
+  readonly scratchDir: (slot: number) => string;
+  onItem(lease: Lease, end: ItemEnd, slot: Slot | undefined): void;
+  onProgress: SlotEvents['onProgress'];
+  onLog: SlotEvents['onLog'];
+}
+
+/** Bytes of inline arguments in one frame to a runner. */
+const MAX_RUN_BYTES = 4 * 1024 * 1024;
+
+export class Pools {
+  readonly slots: readonly Slot[];
+  readonly #parts: PoolsParts;
+  readonly #pools = new Map<string, Pool>();
+  #tick: Timer | undefined;
+  #scheduled = false;
+  #closed = false;
+
+  constructor(parts: PoolsParts) {
+    this.#parts = parts;
+    const events = (index: number): SlotEvents => ({
+      onItem: (lease, end) => parts.onItem(lease, end, this.slots[index]),
+      onProgress: (lease, done, total, perSecond) => parts.onProgress(lease, done, total, perSecond),
+      onLog: (lease, bytes) => parts.onLog(lease, bytes),
+      onChange: () => this.#later(),
+      onLoadFailed: (spec, error) => this.#loadFailed(spec.poolKey, error),
+    });
+    this.slots = Array.from({ length: parts.slots }, (_, index) => {
+      return new Slot({ ...parts, index, scratchDir: parts.scratchDir(index), events: events(index) });
+    });
+  }
+
+  get waiting(): number {
+    let count = 0;
+    for (const pool of this.#pools.values()) count += pool.length;
+    return count;
+  }
+
+  get inFlight(): number {
+    return this.slots.reduce((sum, slot) => sum + slot.inFlight.size, 0);
+  }
+
+  /** What to tell people about a lease. */
+  stateOf(lease: Lease): 'waiting' | 'starting' | 'running' {
+    const own = this.slots.filter((slot) => slot.spec?.poolKey === lease.spec.poolKey);
+    if (own.some((slot) => slot.inFlight.has(lease.id))) return 'running';
+    return own.some((slot) => slot.state === 'starting') ? 'starting' : 'waiting';
+  }
+
+  add(lease: Lease): void {
+    if (this.#closed) {
+      this.#fail(lease, new FarfieldError('E_UNAVAILABLE', 'the pilot is ending'), false);
+      return;
+    }
+    const { poolKey } = lease.spec;
+    const pool = this.#pools.get(poolKey) ?? new Pool(poolKey);
+    this.#pools.set(poolKey, pool);
+    pool.push(lease);
+    this.#later();
+  }
+
+  /** Stops an item wherever it is. */
+  stop(lease: Lease, order: StopOrder): void {
+    if (this.#pools.get(lease.spec.poolKey)?.remove(lease) === true) {
+      this.#parts.onItem(lease, { kind: 'stopped', order, left: [] }, undefined);
+      return;
+    }
+    this.slots.find((slot) => slot.inFlight.has(lease.id))?.stop(lease, order);
+  }
+
+  /** Takes nothing more and gives out nothing more; what waits is answered as not charged. */
+  close(why: FarfieldError): void {
+    this.#closed = true;
+    this.#tick?.cancel();
+    for (const pool of this.#pools.values()) for (const lease of pool.drain()) this.#fail(lease, why, false);
+  }
+
+  /** Ends every runner. */
+  async kill(why: FarfieldError): Promise<void> {
+    this.close(why);
+    await Promise.all(this.slots.map((slot) => slot.kill(why)));
+  }
+
+  #fail(lease: Lease, error: FarfieldError, charged: boolean): void {
+    this.#parts.onItem(lease, { kind: 'failed', error, charged }, undefined);
+  }
+
+  /** The next runner would fail the same way: everything that waits for one has its answer. */
+  #loadFailed(poolKey: string, error: FarfieldError): void {
+    for (const lease of this.#pools.get(poolKey)?.drain() ?? []) this.#fail(lease, error, true);
+    this.#later();
+  }
+
+  #later(): void {
+    if (this.#scheduled) return;
+    this.#scheduled = true;
+    // One pass for all that a frame brings.
+    queueMicrotask(() => {
+      this.#scheduled = false;
+      this.#assign();
+    });
+  }
+
+  #assign(): void {
+    const pools = [...this.#pools.values()].filter((pool) => pool.length > 0);
+    if (pools.length > 1) pools.sort((a, b) => (a.oldest?.receivedAt ?? 0) - (b.oldest?.receivedAt ?? 0));
+    for (const pool of pools) {
+      this.#feed(pool);
+      if (pool.length > 0 && !this.#closed) this.#grow(pool);
+    }
+    for (const [key, pool] of this.#pools) {
+      if (pool.length === 0 && !this.slots.some((slot) => slot.spec?.poolKey === key)) this.#pools.delete(key);
+    }
+    if (this.waiting === 0 || this.#closed) return;
+    this.#tick ??= this.#parts.clock.after(WAIT_TICK_MS, () => {
+      this.#tick = undefined;
+      this.#assign();
+    });
+  }
+
+  #feed(pool: Pool): void {
+    for (const slot of this.slots) {
+      if (slot.spec?.poolKey !== pool.key) continue;
+      for (let { room } = slot; room > 0 && pool.length > 0; { room } = slot) slot.run(pool.take(room, MAX_RUN_BYTES));
+    }
+  }
+
+  #grow(pool: Pool): void {
+    const own = this.slots.filter((slot) => slot.spec?.poolKey === pool.key);
+    if (own.length > 0 && !this.#deservesMore(pool, own)) return;
+    const slot = this.slots.find((s) => s.state === 'empty');
+    const spec = pool.oldest?.spec;
+    if (slot !== undefined && spec !== undefined) {
+      slot.start(spec);
+      return;
+    }
+    // P3. A pool that already has a slot takes no other's: it would throw out a warm runner for a little speed.
+    if (own.length === 0 && !this.slots.some((s) => s.state === 'stopping')) this.#leastRecent(pool)?.retire();
+  }
+
+  #leastRecent(pool: Pool): Slot | undefined {
+    let best: Slot | undefined;
+    for (const slot of this.slots) {
+      const wanted = slot.spec !== undefined && (this.#pools.get(slot.spec.poolKey)?.length ?? 0) > 0;
+      if (!slot.idle || wanted || slot.spec?.poolKey === pool.key) continue;
+      if (best === undefined || slot.lastUsed < best.lastUsed) best = slot;
+    }
+    return best;
+  }
+
+  /** P2. */
+  #deservesMore(pool: Pool, own: readonly Slot[]): boolean {
+    const starting = own.filter((slot) => slot.state === 'starting').length;
+    // A runner that is coming up will take one at least.
+    if (pool.length <= starting) return false;
+    const now = this.#parts.clock.mono();
+    if (now - (pool.oldest?.receivedAt ?? now) >= MAX_WAIT_MS) return true;
+    return own.every((slot) => {
+      if (slot.state !== 'warm') return false;
+      const began = slot.oldestStart;
+      return (slot.itemMs ?? 0) >= LONG_ITEM_MS || (began !== undefined && now - began >= LONG_ITEM_MS);
+    });
+  }
+}

@@ -1,0 +1,49 @@
+/** What to run, as the agent said it once for a session; leases keep theirs over reconnects. */
+import { fromUtf8 } from '#kernel/bytes.ts';
+import { FarfieldError } from '#kernel/errors.ts';
+import type { Spec } from '#protos/generated/link.js';
+import type { RunnerItem } from '#protos/runner.ts';
+
+export interface LaunchSpec {
+  readonly poolKey: string;
+  readonly adapter: string;
+  readonly entry: Record<string, unknown> | undefined;
+  /** Folder of the model; undefined for functions without one. */
+  readonly modelRoot: string | undefined;
+  readonly modelDigest: string;
+  readonly variant: string;
+  readonly runtime: string;
+  readonly image: string;
+  readonly threads: number;
+  readonly timeoutMs: number;
+  readonly maxBytes: number;
+  readonly uncertainty: RunnerItem['uncertainty'];
+  readonly manifest: string;
+}
+
+function json(bytes: Uint8Array, what: string): unknown {
+  if (bytes.byteLength === 0) return undefined;
+  try {
+    return JSON.parse(fromUtf8(bytes));
+  } catch (cause) {
+    throw new FarfieldError('E_PROTOCOL', `the ${what} of a spec is no JSON`, { cause });
+  }
+}
+
+export function readSpec(spec: Spec): LaunchSpec {
+  return {
+    poolKey: spec.poolKey,
+    adapter: spec.adapter,
+    entry: json(spec.entry, 'entry') as LaunchSpec['entry'],
+    modelRoot: spec.modelRoot === '' ? undefined : spec.modelRoot,
+    modelDigest: spec.modelDigest,
+    variant: spec.variant,
+    runtime: spec.runtime,
+    image: spec.image,
+    threads: Math.max(1, spec.threads),
+    timeoutMs: spec.timeoutS * 1000,
+    maxBytes: spec.maxBytes,
+    uncertainty: json(spec.uncertainty, 'uncertainty') as LaunchSpec['uncertainty'],
+    manifest: spec.manifest,
+  };
+}

@@ -1,0 +1,258 @@
+/**
+ * The agent's side of a pilot's link: challenge, welcome, launches, acknowledgements. It believes every hello that its
+ * script lets in, and remembers everything.
+ */
+import { chmodSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { systemClock } from '#base/clock.ts';
+import { checkHello } from '#base/link/hello-check.ts';
+import { serveLinks } from '#base/link/accept.ts';
+import { pilotCodec, type PilotMessage } from '#base/link/messages.ts';
+import type { Acceptor } from '#base/link/seam.ts';
+import type { Session } from '#base/link/session.ts';
+import { unixAcceptor } from '#base/link/unix.ts';
+import { systemRandom } from '#base/random.ts';
+import { digestOf } from '#kernel/ids.ts';
+import { generateKey, signerFrom } from '#kernel/sign.ts';
+import type { Done, HeldLease, PilotHello, Spec } from '#protos/generated/link.js';
+import type { BlockFile } from '#protos/block-file.ts';
+import { statusName } from '#kernel/leaves.ts';
+
+export interface Ended {
+  readonly key: number;
+  readonly attempt: number;
+  readonly leaseEpoch: number;
+  readonly status: string;
+  readonly detail: { res?: { type: string; at: string; size?: number }; err?: { code: string; message: string }; rep?: object; charged?: boolean };
+  readonly digest: string;
+  readonly result: Buffer;
+  readonly file: { path: string; size: number } | undefined;
+  readonly meas: Record<string, unknown>;
+}
+
+export function readDone(done: Done): Ended[] {
+  let at = 0;
+  return done.keys.map((key, i) => {
+    const size = done.resultSizes[i] ?? 0;
+    const result = Buffer.from(done.results.slice(at, at + size));
+    at += size;
+    const file = done.files.find((f) => f.index === i);
+    return {
+      key,
+      attempt: done.attempts[i] ?? 0,
+      leaseEpoch: done.leaseEpochs[i] ?? 0,
+      status: statusName(done.statuses[i] ?? 0) ?? 'none',
+      detail: JSON.parse(Buffer.from(done.details[done.detail[i] ?? 0] as Uint8Array).toString()),
+      digest: Buffer.from(done.resultDigests.slice(32 * i, 32 * i + 32)).toString('hex'),
+      result,
+      file: file === undefined ? undefined : { path: file.path, size: file.size },
+      meas: JSON.parse(Buffer.from(done.measRecords[done.meas[i] ?? 0] as Uint8Array).toString()),
+    };
+  });
+}
+
+export interface Arg {
+  readonly name: string;
+  readonly type?: string;
+  readonly bytes?: Buffer;
+  readonly path?: string;
+  readonly digest?: string;
+  readonly size?: number;
+  readonly sel?: string;
+}
+
+export interface Item {
+  readonly key: number;
+  readonly attempt?: number;
+  readonly args: readonly Arg[];
+  readonly seed?: number;
+}
+
+export const SPEC: Spec = {
+  specNo: 1,
+  poolKey: 'pool-1',
+  adapter: 'fake',
+  entry: new Uint8Array(0),
+  modelRoot: '',
+  modelDigest: '',
+  variant: '',
+  runtime: 'process',
+  image: '',
+  threads: 1,
+  timeoutS: 60,
+  maxBytes: 1 << 20,
+  uncertainty: new Uint8Array(0),
+  manifest: `sha256:${'0'.repeat(64)}`,
+};
+
+export interface FakeAgent {
+  readonly folder: string;
+  readonly block: BlockFile;
+  readonly hellos: PilotHello[];
+  readonly ended: Ended[];
+  readonly messages: PilotMessage[];
+  readonly session: Session<PilotMessage> | undefined;
+  /** Acknowledge outcomes as they come (true at first). */
+  ack: boolean;
+  /** What the next welcome tells the pilot to drop. */
+  drop: HeldLease[];
+  launch(items: readonly Item[], spec?: Partial<Spec>): void;
+  connected(): Promise<Session<PilotMessage>>;
+  /** Resolves when this many outcomes came in all. */
+  outcomes(count: number): Promise<Ended[]>;
+  until(what: string, condition: () => boolean): Promise<void>;
+  /** The agent dies and comes back: its socket is gone in between. */
+  down(): Promise<void>;
+  up(): Promise<void>;
+  close(): Promise<void>;
+}
+
+export interface FakeAgentOptions {
+  readonly slots?: number;
+  readonly graceS?: number;
+  readonly runner: { command: string; args: string[] };
+}
+
+/** A launch message of these items, with their real digests. */
+export function launchOf(items: readonly Item[], specNo: number, leaseEpoch: number, outDirs: string): PilotMessage {
+  const bodies: Buffer[] = [];
+  const inline: Buffer[] = [];
+  const files: { index: number; arg: number; path: string }[] = [];
+  for (const [index, item] of items.entries()) {
+    const args = item.args.map((arg, at) => {
+      const common = { name: arg.name, type: arg.type ?? 'json', ...(arg.sel === undefined ? {} : { sel: arg.sel }) };
+      if (arg.bytes !== undefined) {
+        inline.push(arg.bytes);
+        return { ...common, at: 'inline', digest: arg.digest ?? digestOf(arg.bytes), size: arg.size ?? arg.bytes.length };
+      }
+      const path = arg.path ?? '';
+      files.push({ index, arg: at, path });
+      return { ...common, at: 'endpoint', path, ...(arg.digest === undefined ? {} : { digest: arg.digest }), ...(arg.size === undefined ? {} : { size: arg.size }) };
+    });
+    bodies.push(Buffer.from(JSON.stringify({ args, ...(item.seed === undefined ? {} : { seed: item.seed }) })));
+  }
+  return {
+    launch: {
+      specNo,
+      keys: items.map((item) => item.key),
+      attempts: items.map((item) => item.attempt ?? 1),
+      leaseEpoch,
+      itemSizes: bodies.map((b) => b.length),
+      itemBytes: Buffer.concat(bodies),
+      inlineSizes: inline.map((b) => b.length),
+      inline: Buffer.concat(inline),
+      files,
+      outDirs: Buffer.from(outDirs),
+    },
+  };
+}
+
+export async function openFakeAgent(options: FakeAgentOptions): Promise<FakeAgent> {
+  const folder = mkdtempSync(join(tmpdir(), 'ff-agent-'));
+  chmodSync(folder, 0o700);
+  const endpoint = signerFrom(generateKey()).kid;
+  const blockFolder = join(folder, 'block');
+  mkdirSync(blockFolder, { mode: 0o700 });
+  const block: BlockFile = {
+    v: 1,
+    block: 'block-1',
+    agent: endpoint,
+    socket: join(folder, 'pilots.sock'),
+    token: 'a.b.c',
+    slots: options.slots ?? 1,
+    graceS: options.graceS ?? 60,
+    runner: options.runner,
+    env: { PATH: '/usr/bin:/bin' },
+  };
+  writeFileSync(join(blockFolder, 'block.json'), JSON.stringify(block), { mode: 0o600 });
+  let acceptor: Acceptor | undefined;
+  let serving: Promise<void> = Promise.resolve();
+  let session: Session<PilotMessage> | undefined;
+  let said = new Set<string>();
+  let nextSpec = 1;
+  const specNos = new Map<string, number>();
+
+  const agent: FakeAgent = {
+    folder: blockFolder,
+    block,
+    hellos: [],
+    ended: [],
+    messages: [],
+    get session() {
+      return session;
+    },
+    ack: true,
+    drop: [],
+    launch(items, change = {}) {
+      const spec = { ...SPEC, ...change };
+      const text = JSON.stringify({ ...spec, entry: Buffer.from(spec.entry).toString() });
+      const specNo = specNos.get(text) ?? nextSpec++;
+      specNos.set(text, specNo);
+      if (!said.has(text)) session?.send({ spec: { ...spec, specNo } });
+      said.add(text);
+      session?.send(launchOf(items, specNo, 7, join(folder, 'out')));
+    },
+    async connected() {
+      await agent.until('a pilot connects', () => session !== undefined);
+      return session as Session<PilotMessage>;
+    },
+    async outcomes(count) {
+      await agent.until(`${count} outcomes (${agent.ended.length} so far)`, () => agent.ended.length >= count);
+      return agent.ended;
+    },
+    async until(what, condition) {
+      for (let turn = 0; turn < 6000; turn += 1) {
+        if (condition()) return;
+        await new Promise((resolve) => setTimeout(resolve, 5));
+      }
+      throw new Error(`never happened: ${what}`);
+    },
+    async down() {
+      await acceptor?.[Symbol.asyncDispose]();
+      await serving;
+    },
+    async up() {
+      acceptor = await unixAcceptor({ path: block.socket });
+      serving = serve(acceptor);
+    },
+    async close() {
+      await agent.down();
+      rmSync(folder, { recursive: true, force: true });
+    },
+  };
+
+  function serve(on: Acceptor): Promise<void> {
+    return serveLinks<PilotMessage, undefined>(on, {
+      codec: pilotCodec,
+      clock: systemClock,
+      random: systemRandom,
+      acceptor: endpoint,
+      async verify(hello, { nonce }) {
+        agent.hellos.push(hello);
+        const keyOf = () => JSON.parse(hello.pilotJwk);
+        await checkHello(hello.token, { acceptor: endpoint, nonce, protocol: { min: hello.protocolMin, max: hello.protocolMax }, keyOf, nowMs: systemClock.now() });
+        return { welcome: { sessionEpoch: agent.hellos.length, drop: agent.drop }, peer: undefined };
+      },
+      async onSession(next) {
+        session = next;
+        said = new Set();
+        await next.serve((messages) => {
+          for (const message of messages) {
+            agent.messages.push(message);
+            if (message.done === undefined) continue;
+            if (!agent.ack) continue;
+            agent.ended.push(...readDone(message.done));
+            next.send({ doneAck: { doneNo: message.done.doneNo } }, 'prompt');
+          }
+        });
+        if (session === next) session = undefined;
+      },
+      onError: (error) => {
+        throw error;
+      },
+    });
+  }
+  await agent.up();
+  return agent;
+}
