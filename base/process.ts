@@ -27,7 +27,7 @@ export interface TreeHandle {
   /** Field 22 of /proc/PID/stat: ticks since boot. */
   readonly startTicks: number;
   readonly bootId: string;
-  /** Value of the marker variable in every descendant that keeps its environment. */
+  /** One of the words in the marker variable of every descendant that keeps its environment. */
   readonly marker: string;
   /** True in a PID namespace of its own. */
   readonly contained: boolean;
@@ -39,7 +39,8 @@ export type Containment = 'root' | 'user' | 'none';
 export interface StartOptions {
   readonly command: string;
   readonly args?: readonly string[];
-  /** The whole environment: nothing is inherited. */
+  /** The whole environment: nothing is inherited. A starter that is itself in a tree passes its own marker variable on, so that who ends
+   * the outer tree finds the inner one even when the starter is dead. */
   readonly env: Readonly<Record<string, string>>;
   readonly cwd?: string;
   readonly stdio?: StdioOptions;
@@ -174,10 +175,11 @@ export function handleOf(pid: number): TreeHandle | undefined {
 /** Starts a command as the root of a new tree, in its own session and, where allowed, its own PID namespace. */
 export async function startTree(o: StartOptions): Promise<StartedTree> {
   const marker = Buffer.from(o.random.bytes(16)).toString('hex');
+  const outer = o.env[MARKER_VARIABLE];
   const inner = [o.command, ...(o.args ?? [])];
   const argv = o.containment === 'none' ? inner : ['unshare', ...unshareArgs(o.containment), '--', ...KEEPER, ...inner];
   const child = spawn(argv[0] as string, argv.slice(1), {
-    env: { ...o.env, [MARKER_VARIABLE]: marker },
+    env: { ...o.env, [MARKER_VARIABLE]: outer === undefined ? marker : `${outer}:${marker}` },
     detached: true,
     stdio: o.stdio ?? 'ignore',
     ...(o.cwd === undefined ? {} : { cwd: o.cwd }),
@@ -229,7 +231,15 @@ function namespaceOf(pid: number, which: 'pid' | 'pid_for_children'): string | u
 
 function carriesMarker(pid: number, marker: string): boolean {
   if (marker === '') return false;
-  return readText(`/proc/${pid}/environ`)?.split('\0').includes(`${MARKER_VARIABLE}=${marker}`) ?? false;
+  const variable = readText(`/proc/${pid}/environ`)
+    ?.split('\0')
+    .find((entry) => entry.startsWith(`${MARKER_VARIABLE}=`));
+  return (
+    variable
+      ?.slice(MARKER_VARIABLE.length + 1)
+      .split(':')
+      .includes(marker) ?? false
+  );
 }
 
 /** This process and those above it are nobody's tree to kill, whatever they inherited. */

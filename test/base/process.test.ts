@@ -182,6 +182,22 @@ t.test('without a namespace that child escapes, as the header says', linux, asyn
   for (const pid of escaped) process.kill(pid, 'SIGKILL');
 });
 
+t.test('an inner tree is found through its outer one, when what lay between is dead', linux, async (t) => {
+  const outer = await startTree({ command: 'sleep', args: ['60'], env, random: systemRandom, containment: 'none' });
+  const word = `inner-${process.pid}`;
+  const inner = await startTree({
+    command: '/bin/sh',
+    args: ['-c', 'while :; do sleep 1; done', word],
+    env: { ...env, [MARKER_VARIABLE]: outer.handle.marker },
+    random: systemRandom,
+    containment: 'none',
+  });
+  await until('it runs', () => carriers(word).length === 1);
+  t.strictSame(await killTree(outer.handle, { clock }), { left: [] });
+  t.strictSame(carriers(word), []);
+  t.notOk(pidAlive(inner.handle));
+});
+
 t.test('a reused process id is never signalled', linux, async (t) => {
   const { handle, word } = await startBrood('none', ['IDLE']);
   const stale = { ...handle, startTicks: handle.startTicks - 1, marker: '' };
