@@ -158,26 +158,31 @@ export class Engine {
     this.dispatch();
   }
 
-  /** A pilot (re)joins with what it still holds. Returns what it must drop. */
-  attach(pilot: PilotPort, held: readonly HeldItem[]): readonly HeldItem[] {
+  /** Which of these leases are not what the ledger says: a pilot that has them must stop them. */
+  strange(pilotNo: number, held: readonly HeldItem[]): readonly HeldItem[] {
+    return held.filter((item) => {
+      const work = this.works.get(item.ticketNo);
+      return work === undefined || !holds(work, item) || work.pilots[item.i] !== pilotNo;
+    });
+  }
+
+  /** A pilot (re)joins with what it still holds, less what `strange` named. */
+  attach(pilot: PilotPort, held: readonly HeldItem[]): void {
     this.#pilots.set(pilot.no, pilot);
     pilot.inFlight.clear();
-    const drop: HeldItem[] = [];
+    const strange = new Set(this.strange(pilot.no, held));
     const kept = new Set<number>();
     for (const item of held) {
       const work = this.works.get(item.ticketNo);
-      if (work === undefined || !holds(work, item) || work.pilots[item.i] !== pilot.no) drop.push(item);
-      else {
-        kept.add(itemKey(item.ticketNo, item.i));
-        this.#count(pilot, work, 1);
-        if (work.cancels[item.i] === 1) pilot.cancel([item], 'cancelled');
-      }
+      if (work === undefined || strange.has(item)) continue;
+      kept.add(itemKey(item.ticketNo, item.i));
+      this.#count(pilot, work, 1);
+      if (work.cancels[item.i] === 1) pilot.cancel([item], 'cancelled');
     }
     // Leases that the pilot does not know: the launch never reached it.
     const missing = this.#leasesOf(pilot.no).filter(({ ticketNo, i }) => !kept.has(itemKey(ticketNo, i)));
     this.#owned(this.#giveBack(missing, 'its pilot did not have it after a reconnect'));
     this.dispatch();
-    return drop;
   }
 
   /** The link is gone, the pilot may live: nothing new for it, its leases stand. */

@@ -1,0 +1,226 @@
+/**
+ * The agent's side of the pilot links: who may connect, what they are told, what they say.
+ *
+ * Invariants
+ *  B1 A block token is redeemed once, in a commit, and binds the key that the pilot made in its memory; that key alone
+ *     reconnects. The pilot pins the agent's endpoint id through the challenge.
+ *  B2 A pilot sees its own leases only, and messages about others' leases change nothing (engine.ts, W2).
+ *  B3 DoneAck follows the commit of every outcome in the message.
+ *  B4 A closed socket is no death: the pilot may redial. It is lost when its process is known to be gone, or `graceMs` passed.
+ */
+import { rename } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { Clock } from '#base/clock.ts';
+import { serveLinks } from '#base/link/accept.ts';
+import { checkHello } from '#base/link/hello-check.ts';
+import { type PilotMessage, pilotCodec } from '#base/link/messages.ts';
+import type { Acceptor } from '#base/link/seam.ts';
+import type { Session } from '#base/link/session.ts';
+import type { Logger } from '#base/log.ts';
+import type { Random } from '#base/random.ts';
+import { FarfieldError } from '#kernel/errors.ts';
+import type { PublicJwk } from '#kernel/ids.ts';
+import { openToken, type Signer } from '#kernel/jws.ts';
+import type { Measured } from '#kernel/tokens/claims.ts';
+import type { Done, HeldLease, PilotHello } from '#protos/generated/link.js';
+import type { HeldItem, Ledger, PilotRow } from '../admission/ledger.ts';
+import type { Engine, LaunchItem, PilotPort } from '../work/engine.ts';
+import { itemKey, splitKey, type Work } from '../work/mirror.ts';
+import type { Specs } from '../work/specs.ts';
+import { type FilesOf, launchMessages, readDone } from './pilot-messages.ts';
+
+export interface PilotsOptions {
+  readonly acceptor: Acceptor;
+  readonly ledger: Ledger;
+  readonly engine: Engine;
+  readonly specs: Specs;
+  readonly endpoint: string;
+  readonly signer: () => Signer;
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly log: Logger;
+  readonly filesOf: FilesOf;
+  /** Where results that are files are kept by digest, and where items write theirs before. */
+  readonly spool: string;
+  readonly outDirs: string;
+  /** What the agent itself knows of an outcome's circumstances: policy, rule. */
+  readonly measured: (record: Measured, work: Work | undefined) => Measured;
+  readonly onConnected: (row: PilotRow) => void;
+  readonly onAway: (row: PilotRow) => void;
+  readonly onProgress: (key: number, attempt: number, done: number, total: number, perSecond: number) => void;
+  readonly onLog: (key: number, attempt: number, data: Uint8Array, dropped: number) => void;
+}
+
+export interface Pilots {
+  /** Known pilots, connected or not. */
+  readonly rows: ReadonlyMap<number, PilotRow>;
+  readonly connected: ReadonlySet<number>;
+  stop(block: string, reason: string, graceS: number): void;
+  /** A pilot that will not come back. */
+  forget(no: number): Promise<void>;
+  /** Resolves when the acceptor was disposed and every session ended. */
+  readonly ended: Promise<void>;
+}
+
+type PilotSession = Session<PilotMessage>;
+
+export async function openPilots(options: PilotsOptions): Promise<Pilots> {
+  const { ledger, engine, endpoint } = options;
+  const stored = await ledger.query({ kind: 'pilots' });
+  const rows = new Map((stored.kind === 'pilots' ? stored.pilots : []).map((row) => [row.no, row]));
+  const connected = new Map<number, PilotSession>();
+  let sessionEpoch = 0;
+
+  const identify = async (hello: PilotHello, nonce: string): Promise<PilotRow> => {
+    const jwk = JSON.parse(hello.pilotJwk) as PublicJwk;
+    const token = await checkHello(hello.token, {
+      acceptor: endpoint,
+      nonce,
+      protocol: { min: hello.protocolMin, max: hello.protocolMax },
+      keyOf: () => jwk,
+      nowMs: options.clock.now(),
+    });
+    const known = [...rows.values()].find((row) => row.kid === token.kid);
+    if (known !== undefined) {
+      if (known.block !== token.claims.sub)
+        throw new FarfieldError('E_FORBIDDEN', 'this key belongs to a pilot of another block');
+      return known;
+    }
+    return redeem(options, hello, token.claims.sub, token.kid);
+  };
+
+  const ended = serveLinks<PilotMessage, PilotRow & { held: readonly HeldItem[] }>(options.acceptor, {
+    codec: pilotCodec,
+    clock: options.clock,
+    random: options.random,
+    acceptor: endpoint,
+    async verify(hello, { nonce }) {
+      const row = await identify(hello, nonce);
+      rows.set(row.no, row);
+      // A new session of the same key is the same pilot: its old socket is dead without knowing it.
+      connected.get(row.no)?.close('E_FENCED', 'the same pilot connected again');
+      const held = hello.held.map(heldItem);
+      const drop = engine.strange(row.no, held).map(heldLease);
+      sessionEpoch += 1;
+      return { welcome: { sessionEpoch, drop }, peer: { ...row, held } };
+    },
+    async onSession(session, peer) {
+      const { held, ...row } = peer;
+      const port = createPort(options, row, session);
+      connected.set(row.no, session);
+      options.onConnected(row);
+      engine.attach(port, held);
+      const end = await session.serve((messages) => {
+        for (const message of messages) take(options, port, session, message);
+      });
+      options.log.info({ pilot: row.no, block: row.block, end }, 'pilot link ended');
+      engine.detach(port);
+      if (connected.get(row.no) === session) {
+        connected.delete(row.no);
+        options.onAway(row);
+      }
+    },
+    onRefused: (link, code, message) => options.log.warn({ remote: link.remote, code, message }, 'pilot refused'),
+    onError: (error) => options.log.error({ err: error }, 'pilot link failed'),
+  });
+
+  return {
+    rows,
+    get connected() {
+      return new Set(connected.keys());
+    },
+    stop(block, reason, graceS) {
+      for (const row of rows.values())
+        if (row.block === block) connected.get(row.no)?.send({ stop: { reason, graceS } }, 'control');
+    },
+    async forget(no) {
+      rows.delete(no);
+      await ledger.submit({ kind: 'dropPilot', no });
+    },
+    ended,
+  };
+}
+
+async function redeem(options: PilotsOptions, hello: PilotHello, block: string, kid: string): Promise<PilotRow> {
+  if (hello.blockToken === '') {
+    throw new FarfieldError('E_UNAUTHENTICATED', `a pilot of block ${block} with an unknown key and no block token`);
+  }
+  const { claims } = openToken('farfield-block+jwt', hello.blockToken, options.signer().jwk);
+  if (claims.block !== block) throw new FarfieldError('E_FORBIDDEN', `this token is of block ${claims.block}`);
+  if (claims.exp * 1000 < options.clock.now())
+    throw new FarfieldError('E_EXPIRED', `the token of block ${block} is over`);
+  const facts = { block, node: hello.node, kid, jwk: hello.pilotJwk, slots: hello.slots };
+  const result = await options.ledger.submit({ kind: 'redeem', jti: claims.jti, exp: claims.exp, pilot: facts });
+  if (result.kind !== 'pilot')
+    throw new FarfieldError('E_UNAUTHENTICATED', `the token of block ${block} was redeemed by another pilot`);
+  return { no: result.no, ...facts };
+}
+
+function createPort(options: PilotsOptions, row: PilotRow, session: PilotSession): PilotPort {
+  const told = new Set<number>();
+  return {
+    no: row.no,
+    block: row.block,
+    node: row.node,
+    slots: row.slots,
+    inFlight: new Map(),
+    launch(work: Work, leaseEpoch: number, items: readonly LaunchItem[]) {
+      const spec = options.specs.of(work);
+      if (!told.has(spec.specNo)) session.send({ spec });
+      told.add(spec.specNo);
+      for (const launch of launchMessages(work, spec.specNo, leaseEpoch, items, options.filesOf, options.outDirs))
+        session.send({ launch });
+    },
+    cancel(items, reason) {
+      session.send({ cancel: { leases: items.map(heldLease), reason } }, 'prompt');
+    },
+  };
+}
+
+function take(options: PilotsOptions, port: PilotPort, session: PilotSession, message: PilotMessage): void {
+  const { started, progress, log, done } = message;
+  if (done !== undefined) {
+    takeDone(options, port, done)
+      .then(() => session.send({ doneAck: { doneNo: done.doneNo } }, 'prompt'))
+      .catch((cause: unknown) => {
+        // Not acknowledged: the pilot keeps it and sends it to the next session.
+        options.log.error({ err: cause, pilot: port.no }, 'outcomes not taken');
+        session.close('E_UNAVAILABLE', 'the outcomes could not be stored');
+      });
+  } else if (started !== undefined) options.engine.started(started.keys, started.state, `on ${port.node}`);
+  else if (progress !== undefined)
+    options.onProgress(progress.key, progress.attempt, progress.done, progress.total, progress.perSecond);
+  else if (log !== undefined) options.onLog(log.key, log.attempt, log.data, log.dropped);
+  else throw new FarfieldError('E_PROTOCOL', 'a message that a pilot does not send');
+}
+
+async function takeDone(options: PilotsOptions, port: PilotPort, done: Done): Promise<void> {
+  const { engine, measured } = options;
+  // Items of one message share their records: one merged record for each pair keeps receipts small.
+  const merged = new Map<Measured, Map<Work | undefined, Measured>>();
+  const read = readDone(done, (record, key) => {
+    const work = engine.works.get(splitKey(key).ticketNo);
+    const byWork = merged.get(record) ?? new Map<Work | undefined, Measured>();
+    merged.set(record, byWork);
+    const known = byWork.get(work) ?? measured(record, work);
+    byWork.set(work, known);
+    return known;
+  });
+  // By digest, so that an upload finds it after a restart, and a repeated message meets a file that is there.
+  for (const { path, digest } of read.files) {
+    await rename(path, join(options.spool, Buffer.from(digest).toString('hex'))).catch(
+      (cause: NodeJS.ErrnoException) => {
+        if (cause.code !== 'ENOENT') throw cause;
+      },
+    );
+  }
+  await engine.ended(port.no, read.ends);
+}
+
+function heldItem(lease: HeldLease): HeldItem {
+  return { ...splitKey(lease.key), attempt: lease.attempt, leaseEpoch: lease.leaseEpoch };
+}
+
+function heldLease(item: HeldItem): HeldLease {
+  return { key: itemKey(item.ticketNo, item.i), attempt: item.attempt, leaseEpoch: item.leaseEpoch };
+}
