@@ -70,6 +70,12 @@ export interface KillOutcome {
 
 export const MARKER_VARIABLE = 'FARFIELD_TREE';
 
+/** The part of a process's environment that says whose tree it is in, to be passed on to the trees that it starts. */
+export function outerTree(env: Readonly<Record<string, string | undefined>>): Record<string, string> {
+  const marker = env[MARKER_VARIABLE];
+  return marker === undefined ? {} : { [MARKER_VARIABLE]: marker };
+}
+
 const POLL_MS = 10;
 const DEFAULT_CONFIRM_MS = 5000;
 // Its child is the namespace's first process. The shell stays (it is not the last command) to reap orphans, which Node would not.

@@ -10,7 +10,7 @@ import { systemClock } from '#base/clock.ts';
 import { createFileDigests } from '#base/file-digests.ts';
 import { openPrivateFolder, readSecret } from '#base/files.ts';
 import { unixDialler } from '#base/link/unix.ts';
-import { probeContainment } from '#base/process.ts';
+import { outerTree, probeContainment } from '#base/process.ts';
 import { systemRandom } from '#base/random.ts';
 import { fromUtf8 } from '#kernel/bytes.ts';
 import { FarfieldError } from '#kernel/errors.ts';
@@ -35,7 +35,8 @@ async function main(argv: readonly string[]): Promise<number> {
   const containment = probeContainment();
   const runtime = createProcessRuntime({
     ...block.runner,
-    env: block.env,
+    // Runners stay findable for the agent that ends this block, also when this pilot died before them.
+    env: { ...block.env, ...outerTree(process.env) },
     containment: () => containment,
     clock: systemClock,
     random: systemRandom,
