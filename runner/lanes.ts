@@ -93,7 +93,11 @@ export class Lanes implements AsyncDisposable {
       threads: options.threads / count,
       batch,
     };
-    const workers = Array.from({ length: count }, () => startWorker(data));
+    // A model that one lane holds alone is handed over, not copied: it may be gigabytes.
+    const bytes = options.file.model;
+    const handed = count === 1 && typeof bytes !== 'string' && bytes.byteLength === bytes.buffer.byteLength;
+    const transfer = handed ? [bytes.buffer as ArrayBuffer] : [];
+    const workers = Array.from({ length: count }, () => startWorker(data, transfer));
     const outcomes = await Promise.allSettled(workers.map(firstAnswer));
     const failed = outcomes.find((outcome) => outcome.status === 'rejected');
     if (failed !== undefined) {
@@ -130,6 +134,11 @@ export class Lanes implements AsyncDisposable {
     this.#posted.set(slot, posted);
     this.#send({ op: 'block', slot, rows });
     return posted.settled.promise;
+  }
+
+  /** Why no block can be computed any more, if a lane has died. */
+  get broken(): FarfieldError | undefined {
+    return this.#dead;
   }
 
   /** Makes the lanes leave the rest of all posted blocks; these settle soon. */
@@ -176,10 +185,15 @@ export class Lanes implements AsyncDisposable {
   }
 }
 
-function startWorker(data: LaneData): Worker {
+function startWorker(data: LaneData, transferList: ArrayBuffer[]): Worker {
   // Beside this file in both forms: runner/lane.ts as source, lane.js in a built runner.
   const file = import.meta.url.endsWith('.ts') ? './lane.ts' : './lane.js';
-  const worker = new Worker(new URL(file, import.meta.url), { workerData: data, stdout: true, stderr: true });
+  const worker = new Worker(new URL(file, import.meta.url), {
+    workerData: data,
+    transferList,
+    stdout: true,
+    stderr: true,
+  });
   // A thread's prints go to the log, never to the frame pipe.
   for (const stream of [worker.stdout, worker.stderr]) stream.on('data', (chunk) => process.stderr.write(chunk));
   return worker;

@@ -105,6 +105,7 @@ function lazy(open: () => Promise<CallAdapter>): CallAdapter {
     probe: async () => (await opened()).probe(),
     load: async (request) => (await opened()).load(request),
     infer: (call) => (adapter as CallAdapter).infer(call),
+    broken: () => adapter?.broken?.(),
     stats: () => adapter?.stats() ?? {},
     close: async () => adapter?.close(),
   };

@@ -65,6 +65,7 @@ export function createModelCalls(adapter: string, clock: Clock): CallAdapter {
       tail = mine.catch(() => {});
       return mine;
     },
+    broken: () => loaded?.lanes.broken,
     stats: () => ({
       ...totals,
       lanes: loaded?.lanes.count ?? 0,

@@ -8,6 +8,7 @@
  *     which is right: a pilot that does not read has stopped caring.
  *  L4 An unknown `op` or key, a second `load`, a `run` before `ready`: the runner says `failed` with E_PROTOCOL and exits.
  *  L5 At the end of stdin the runner cancels what runs and exits: a runner never outlives its pilot.
+ *  L6 An adapter that can serve no further call ends the runner, after its items were answered.
  */
 import type { Readable, Writable } from 'node:stream';
 import type { Clock } from '#base/clock.ts';
@@ -241,6 +242,8 @@ class Pipe {
     this.#items[cancelled ? 'cancelled' : 'failed']++;
     const status = cancelled ? 'cancelled' : 'failed';
     this.#queue({ id, status, error: { code: error.code, message: error.message } }, undefined);
+    const broken = this.#adapter?.broken?.();
+    if (broken !== undefined) this.#fail(broken, EXIT.defect);
   }
 
   #queue(done: RunnerDone, body: Uint8Array | undefined): void {

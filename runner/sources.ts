@@ -63,9 +63,12 @@ async function open({ arg, bytes }: CallArg, wish: SourceWish, tools: SourceTool
     throw new FarfieldError('E_INPUT', `argument ${arg.name}: a model takes hdf5 or npy, not ${arg.type}`);
   }
   const at = arg.at === 'file' ? arg.path : undefined;
-  if (at !== undefined && statOf(at) === undefined) {
+  const found = at === undefined ? undefined : statOf(at);
+  if (at !== undefined && found === undefined) {
     throw new FarfieldError('E_NOT_FOUND', `argument ${arg.name}: the file is missing at the endpoint`);
   }
+  // Opening a FIFO would wait for ever.
+  if (found?.isFile() === false) throw new FarfieldError('E_INPUT', `argument ${arg.name}: not a regular file`);
   if (arg.type === 'hdf5') {
     const path = at ?? spill(tools.scratchDir, arg.name, bytes as Uint8Array);
     return openHdf5(

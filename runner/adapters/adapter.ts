@@ -7,6 +7,7 @@
  *    knows nothing of items, files or people;
  *  - a *call adapter* answers whole items (functions). A model is served as one too, by the code that feeds tensor adapters.
  */
+import type { FarfieldError } from '#kernel/errors.ts';
 import type { RunnerArg, RunnerItem } from '#protos/runner.ts';
 
 export interface VariantProbe {
@@ -81,6 +82,8 @@ export interface CallAdapter {
   load(request: CallLoad): Promise<Record<string, string>>;
   /** Throws a FarfieldError where the item fails; E_CANCELLED where it was cancelled. */
   infer(call: Call): CallResult | Promise<CallResult>;
+  /** Why no further call can succeed (its threads died), if that is so: the runner then ends, and a new one is started. */
+  broken?(): FarfieldError | undefined;
   stats(): Record<string, number>;
   close(): Promise<void>;
 }

@@ -13,14 +13,18 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import t, { type Test } from 'tap';
+import { createManualClock } from '#base/clock.ts';
 import type { StoredType } from '#protos/model.ts';
 import type { RunnerArg, RunnerItem } from '#protos/runner.ts';
 import { createHdf5Loader } from '../../runner/hdf5/library.ts';
 import { Hdf5File, readNumbers } from '../../runner/hdf5/reader.ts';
 import { Hdf5Writer } from '../../runner/hdf5/writer.ts';
-import { blockRows } from '../../runner/job.ts';
+import { blockRows, runJob } from '../../runner/job.ts';
+import { Lanes } from '../../runner/lanes.ts';
 import { BLOCK_BYTES, MAX_SUMMARY_BYTES } from '../../runner/limits.ts';
+import { chooseVariant, openModel, openOnnx } from '../../runner/model.ts';
 import { npyHeader } from '../../runner/npy.ts';
+import type { RowSource } from '../../runner/sources.ts';
 import { type Answer, BRAGG, file, inline, startRunner } from './client.ts';
 
 const FIXTURES = fileURLToPath(new URL('../fixtures/runner/', import.meta.url));
@@ -66,6 +70,22 @@ t.teardown(async () => {
   await runner[Symbol.asyncDispose]();
   rmSync(folder, { recursive: true, force: true });
 });
+
+/** FP32 patches as rows of a source. */
+function memorySource(values: Float32Array): RowSource {
+  const bytes = new Uint8Array(values.buffer);
+  return {
+    name: 'memory',
+    format: 'npy',
+    shape: [values.length / 121, 11, 11],
+    rows: values.length / 121,
+    stored: 'f4',
+    rowBytes: 484,
+    chunkRows: 1,
+    readRows: (from, count, target) => target.set(bytes.subarray(from * 484, (from + count) * 484)),
+    [Symbol.dispose]: () => {},
+  };
+}
 
 let jobs = 0;
 async function job(
@@ -287,6 +307,31 @@ t.test('a cancel ends a running job between batches and removes what was written
     file('patches', 'hdf5', write('after.h5', { '/patches': ['f4', [10, 11, 11], raw(validationPatches(10))] })),
   ]);
   t.equal(done.status, 'succeeded', 'and the runner goes on');
+});
+
+t.test('progress is told at most four times a second, and the last block needs none', async (t) => {
+  const open = openModel(BRAGG);
+  const model = await openOnnx(open, chooseVariant(open.model, undefined).variant);
+  await using lanes = await Lanes.open({ adapter: 'ort', model: open.model, file: model, threads: 1 });
+  const clock = createManualClock();
+  const told: number[] = [];
+  const patches = memorySource(validationPatches(5 * 1083));
+  let blocks = 0;
+  await runJob({
+    clock,
+    lanes,
+    plan: { sampleSize: 121, columns: 2, baselines: 0 },
+    patches,
+    truth: undefined,
+    finished: () => {
+      blocks++;
+      clock.advance(100);
+    },
+    cancelled: () => false,
+    progress: (done) => told.push(done),
+  });
+  t.equal(blocks, 5);
+  t.same(told, [3 * 1083], 'after 300 ms, and not again before 600');
 });
 
 t.test('blocks are whole chunks of about the wished size', async (t) => {

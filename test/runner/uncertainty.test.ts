@@ -120,8 +120,8 @@ t.test('the summary is what a direct computation gives', async (t) => {
   t.equal(s.n, n);
   t.ok(near(s.mean, mean(e), 1e-6));
   t.ok(near(s.std, std(e), 1e-6));
-  t.ok(near(s.bias['x'] as number, mean(dx), 1e-6));
-  t.ok(near(s.sd['y'] as number, std(dy), 1e-6));
+  t.ok(near(s.bias.x as number, mean(dx), 1e-6));
+  t.ok(near(s.sd.y as number, std(dy), 1e-6));
   t.ok(
     near(
       s.p95,
@@ -136,7 +136,7 @@ t.test('the summary is what a direct computation gives', async (t) => {
   const inGroup = e.filter((_, i) => (features[i] as number) >= 3 && (features[i] as number) < 6);
   t.equal(s.groups?.bins[0]?.n, inGroup.length);
   t.ok(near(s.groups?.bins[0]?.mean as number, mean(inGroup), 1e-6));
-  t.ok(near(s.baselines?.['centreOfMass']?.mean as number, Math.SQRT2, 1e-6));
+  t.ok(near(s.baselines?.centreOfMass?.mean as number, Math.SQRT2, 1e-6));
 });
 
 t.test('rows that are not finite on either side enter no statistic', async (t) => {
