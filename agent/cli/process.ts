@@ -1,0 +1,93 @@
+/**
+ * Starts and stops the agent's process.
+ *
+ * Invariants
+ *  P1 A detached start returns only after the agent answered on its control socket, or with the end of its log if it died.
+ *  P2 The agent gets this environment as it is; whatever it starts gets nothing of it.
+ */
+import { spawn } from 'node:child_process';
+import { readFileSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
+import type { CliContext } from '#base/cli.ts';
+import { plain } from '#base/log.ts';
+import { pidAlive, startDetached } from '#base/process.ts';
+import { FarfieldError } from '#kernel/errors.ts';
+import type { AgentStatus } from '../control.ts';
+import type { AgentFolder } from '../identity/folder.ts';
+import { askRunning, askStatus } from './common.ts';
+
+/** An agent reads its ledger before it answers; a large one on a slow disk takes seconds. */
+const START_LIMIT_MS = 30_000;
+/** Drain on stop, with pilots that need their grace to close runners. */
+const STOP_LIMIT_MS = 60_000;
+const LOOK_MS = 50;
+const LOG_TAIL_BYTES = 4096;
+
+function agentProgram(): string {
+  return fileURLToPath(new URL(import.meta.url.endsWith('.ts') ? '../main.ts' : './agent.mjs', import.meta.url));
+}
+
+function environment(context: CliContext): Record<string, string> {
+  return Object.fromEntries(Object.entries(context.env).filter((pair): pair is [string, string] => pair[1] !== undefined));
+}
+
+/** The status of the detached agent; undefined after a foreground one has ended well. */
+export async function startAgent(context: CliContext, folder: AgentFolder, detach: boolean): Promise<AgentStatus | undefined> {
+  const running = await askStatus(folder);
+  if (running !== undefined) throw new FarfieldError('E_CONFLICT', `the agent of this endpoint runs already as process ${running.pid}; \`farfield endpoint stop\` ends it`);
+  const [node = process.execPath] = context.self;
+  if (!detach) return foreground(context, node, folder);
+  const handle = await startDetached({
+    command: node,
+    args: [agentProgram(), folder.root],
+    env: environment(context),
+    cwd: folder.root,
+    logFile: folder.log,
+    random: context.random,
+    containment: 'none',
+  });
+  const end = context.clock.mono() + START_LIMIT_MS;
+  while (context.clock.mono() < end) {
+    const status = await askStatus(folder, context.signal);
+    if (status !== undefined) return status;
+    if (!pidAlive(handle)) throw new FarfieldError('E_UNAVAILABLE', `the agent ended at its start: ${logTail(folder)}`);
+    await context.clock.sleep(LOOK_MS, context.signal);
+  }
+  throw new FarfieldError('E_TIMEOUT', `the agent (process ${handle.pid}) does not answer after ${START_LIMIT_MS / 1000} s; its log is ${folder.log}`);
+}
+
+async function foreground(context: CliContext, node: string, folder: AgentFolder): Promise<undefined> {
+  const child = spawn(node, [agentProgram(), folder.root], { env: environment(context), stdio: 'inherit' });
+  // A terminal sends Ctrl-C to both; a supervisor signals only this process.
+  const pass = (): void => void child.kill('SIGTERM');
+  context.signal.addEventListener('abort', pass, { once: true });
+  const code = await new Promise<number | null>((done, failed) => {
+    child.once('error', failed);
+    child.once('exit', done);
+  });
+  context.signal.removeEventListener('abort', pass);
+  if (code !== 0) throw new FarfieldError('E_UNAVAILABLE', `the agent ended with ${code === null ? 'a signal' : `code ${code}`}`);
+  return undefined;
+}
+
+function logTail(folder: AgentFolder): string {
+  try {
+    const text = readFileSync(folder.log).subarray(-LOG_TAIL_BYTES).toString();
+    const last = text.trim().split('\n').at(-1) ?? '';
+    const parsed = JSON.parse(last) as { err?: { message?: string }; msg?: string };
+    return plain(parsed.err?.message ?? parsed.msg ?? last);
+  } catch {
+    return `see ${folder.log}`;
+  }
+}
+
+/** False if it was not running. Resolves when the process is gone. */
+export async function stopAgent(context: CliContext, folder: AgentFolder, blocks: boolean): Promise<boolean> {
+  if ((await askRunning(folder, 'stop', { blocks }, context.signal)) === undefined) return false;
+  const end = context.clock.mono() + STOP_LIMIT_MS;
+  while (context.clock.mono() < end) {
+    if ((await askStatus(folder, context.signal)) === undefined) return true;
+    await context.clock.sleep(LOOK_MS, context.signal);
+  }
+  throw new FarfieldError('E_TIMEOUT', `the agent is still ending after ${STOP_LIMIT_MS / 1000} s; its log is ${folder.log}`);
+}

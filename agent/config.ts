@@ -1,0 +1,174 @@
+/**
+ * `config.yaml` of an endpoint: how it runs things. Who may run what is the policy's, never this file's.
+ *
+ * Every default stands here with its reason; nothing is optional after `resolveAgentConfig`.
+ */
+import { existsSync } from 'node:fs';
+import { availableParallelism } from 'node:os';
+import { isAbsolute } from 'node:path';
+import { type Static, Type as T } from 'typebox';
+import type { LinkChoice } from '#base/link/supervisor.ts';
+import { readYaml } from '#base/yaml.ts';
+import { FarfieldError } from '#kernel/errors.ts';
+import { DEFAULT_RETENTION_S } from '#kernel/limits.ts';
+
+const closed = { additionalProperties: false } as const;
+const Path = T.String({ pattern: '^/', maxLength: 4096 });
+const Text = T.String({ maxLength: 4096 });
+
+export const AgentConfigShape = T.Object(
+  {
+    link: T.Optional(
+      T.Enum(['grpc', 'ws', 'auto'], { description: 'auto: gRPC, then WebSocket, which passes more proxies' }),
+    ),
+    blocks: T.Optional(
+      T.Object(
+        {
+          scheduler: T.Optional(T.Enum(['local'])),
+          slots: T.Optional(T.Integer({ minimum: 1, maximum: 4096, description: 'concurrent places of one pilot' })),
+          maxBlocks: T.Optional(T.Integer({ minimum: 1, maximum: 1000 })),
+          idleS: T.Optional(
+            T.Integer({ minimum: 1, maximum: 86_400, description: 'a block without work for this long ends' }),
+          ),
+          graceS: T.Optional(
+            T.Integer({ minimum: 1, maximum: 86_400, description: 'how long pilots wait for an agent that is away' }),
+          ),
+        },
+        closed,
+      ),
+    ),
+    threadsPerSlot: T.Optional(T.Integer({ minimum: 1, maximum: 4096 })),
+    runner: T.Optional(
+      T.Object(
+        { command: Path, args: T.Optional(T.Array(Text, { maxItems: 64 })) },
+        { ...closed, description: 'instead of the built-in runner' },
+      ),
+    ),
+    env: T.Optional(
+      T.Record(T.String({ pattern: '^[A-Za-z_][A-Za-z0-9_]*$' }), Text, {
+        description: 'the whole environment of runners',
+      }),
+    ),
+    models: T.Optional(T.Array(Path, { maxItems: 1024, description: 'folders of models; each holds a model.json' })),
+    shareModelRunners: T.Optional(
+      T.Boolean({ description: 'built-in adapters of `model` functions serve several users with one warm runner' }),
+    ),
+    retentionS: T.Optional(
+      T.Integer({ minimum: 60, description: 'how long after `exp` an ended ticket is remembered' }),
+    ),
+    blobCacheMiB: T.Optional(T.Integer({ minimum: 16 })),
+    ledgerMaxMiB: T.Optional(T.Integer({ minimum: 1, description: 'bound of ledger.db; the disk decides without it' })),
+    allowOlderEpoch: T.Optional(
+      T.Boolean({ description: 'take tickets from before the ledger was lost: they may run twice' }),
+    ),
+    logLevel: T.Optional(T.Enum(['debug', 'info', 'warn', 'error'])),
+  },
+  { ...closed, title: 'Farfield endpoint configuration' },
+);
+
+export type AgentConfig = Static<typeof AgentConfigShape>;
+
+export interface ResolvedAgentConfig {
+  readonly link: LinkChoice;
+  readonly blocks: {
+    readonly scheduler: 'local';
+    readonly slots: number;
+    readonly maxBlocks: number;
+    readonly idleS: number;
+    readonly graceS: number;
+  };
+  readonly threadsPerSlot: number;
+  /** Undefined: the runner that came with this agent. */
+  readonly runner: { readonly command: string; readonly args: readonly string[] } | undefined;
+  readonly env: Readonly<Record<string, string>>;
+  readonly models: readonly string[];
+  readonly shareModelRunners: boolean;
+  readonly retentionS: number;
+  readonly blobCacheBytes: number;
+  /** Pages of 4 KiB; 0 leaves it to the disk. */
+  readonly ledgerMaxPages: number;
+  readonly allowOlderEpoch: boolean;
+  readonly logLevel: 'debug' | 'info' | 'warn' | 'error';
+}
+
+const MiB = 1024 * 1024;
+const DEFAULTS = {
+  link: 'auto',
+  /** One pilot serves a whole machine; more blocks are for batch schedulers. */
+  maxBlocks: 1,
+  /** Long enough for a person between two notebook cells, short enough that a laptop's fan stops. */
+  idleS: 600,
+  /** An agent's upgrade takes seconds; a pilot that waits longer holds a node for nobody. */
+  graceS: 600,
+  /** What programs expect to find; nothing of the agent's own environment, which may hold tokens. */
+  env: { PATH: '/usr/local/bin:/usr/bin:/bin', LANG: 'C.UTF-8' },
+  blobCacheMiB: 10 * 1024,
+} as const;
+
+export function resolveAgentConfig(config: AgentConfig, cores: number = availableParallelism()): ResolvedAgentConfig {
+  for (const folder of config.models ?? []) {
+    if (!isAbsolute(folder)) throw new FarfieldError('E_USAGE', `models: ${folder} is no absolute path`);
+  }
+  const blocks = config.blocks ?? {};
+  const slots = blocks.slots ?? cores;
+  return {
+    link: config.link ?? DEFAULTS.link,
+    blocks: {
+      scheduler: blocks.scheduler ?? 'local',
+      slots,
+      maxBlocks: blocks.maxBlocks ?? DEFAULTS.maxBlocks,
+      idleS: blocks.idleS ?? DEFAULTS.idleS,
+      graceS: blocks.graceS ?? DEFAULTS.graceS,
+    },
+    // A model's threads may use the whole machine while its slot is the only busy one: that is the usual case of one user.
+    threadsPerSlot: config.threadsPerSlot ?? cores,
+    runner:
+      config.runner === undefined ? undefined : { command: config.runner.command, args: config.runner.args ?? [] },
+    env: config.env ?? DEFAULTS.env,
+    models: config.models ?? [],
+    shareModelRunners: config.shareModelRunners ?? false,
+    retentionS: config.retentionS ?? DEFAULT_RETENTION_S,
+    blobCacheBytes: (config.blobCacheMiB ?? DEFAULTS.blobCacheMiB) * MiB,
+    ledgerMaxPages: (config.ledgerMaxMiB ?? 0) * (MiB / 4096),
+    allowOlderEpoch: config.allowOlderEpoch ?? false,
+    logLevel: config.logLevel ?? 'info',
+  };
+}
+
+/** The file's configuration, or the defaults where there is none. */
+export function readAgentConfig(path: string): ResolvedAgentConfig {
+  return resolveAgentConfig(existsSync(path) ? readYaml(path, AgentConfigShape) : {});
+}
+
+/** What `endpoint init` writes: every key with its meaning, nothing in force. */
+export const CONFIG_TEMPLATE = `# How this endpoint runs things. Every key may be left out; what stands here are the defaults.
+# link: auto              # grpc, ws, or auto (gRPC, then WebSocket)
+# blocks:
+#   scheduler: local      # pilots on this machine
+#   slots: 2              # concurrent places; default: one a core
+#   idleS: 600            # a block without work for this long ends
+# threadsPerSlot: 2       # threads of one model
+# models: []              # absolute folders, each with a model.json
+# shareModelRunners: false
+# retentionS: 604800      # how long ended work is remembered after its expiry
+# blobCacheMiB: 10240
+`;
+
+/** What \`endpoint init\` writes as policy: default deny, until its admin trusts somebody. */
+export function policyTemplate(endpoint: string): string {
+  return `# Who may run what on this endpoint. Nothing is allowed unless a rule says so; the first rule that matches decides.
+# Check a call against it with: farfield policy test TICKET
+endpoint: ${endpoint}
+authorities:
+  pinned: []              # written by: farfield endpoint trust KID --sub NAME --until DATE
+  publishers: []          # - { name: lab, jwks: [{ kty: OKP, crv: Ed25519, x: ... }], threshold: 1 }
+rules: []
+# - name: lab models for alice
+#   who: { pin: alice }
+#   functions: { publisher: lab, names: ["*"] }
+#   args: [json, npy, hdf5]
+#   paths: { read: [/data/alice], write: [] }
+#   runtimes: [process]   # contains nothing: for functions of people you trust with this account
+#   resources: { nodes: 1, wallS: 3600, concurrent: 8 }
+`;
+}
