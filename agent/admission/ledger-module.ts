@@ -19,6 +19,7 @@ import type {
   OpenTicket,
   Payload,
   PilotRow,
+  StoredPack,
 } from './ledger.ts';
 
 export const schema: readonly Migration[] = [
@@ -53,8 +54,9 @@ export const schema: readonly Migration[] = [
     itemSizes text not null, itemBytes blob not null, inlineSizes text not null, inline blob not null
   ) strict;
   create index payload_ticket on payload (ticketNo);
-  create table pack (no integer primary key autoincrement, principal text not null, bytes blob not null, acked integer not null) strict;
-  create index pack_open on pack (no) where acked = 0;
+  create table pack (no integer primary key autoincrement, principal text not null, bytes blob not null, blobs text not null, acked integer not null) strict;
+  create index pack_open on pack (no) where acked = 0 and blobs = '';
+  create index pack_blobs on pack (no) where acked = 0 and blobs <> '';
   create table pack_ticket (ticketNo integer not null, packNo integer not null, primary key (ticketNo, packNo)) strict, without rowid;
   create table tombstone (principal text not null, jti text not null, items text not null, keepUntil integer not null, primary key (principal, jti)) strict, without rowid;
   create table pilot (no integer primary key autoincrement, block text not null, node text not null, kid text not null unique, jwk text not null, slots integer not null) strict;
@@ -97,7 +99,7 @@ export function open(db: DatabaseSync): (command: LedgerCommand) => LedgerResult
       case 'return':
         return giveBack(sql, command.held, command.charged);
       case 'end':
-        return end(sql, command.principal, command.pack, command.tickets);
+        return end(sql, command);
       case 'cancel':
         return cancel(sql, command);
       case 'packsAcked':
@@ -117,10 +119,12 @@ export function open(db: DatabaseSync): (command: LedgerCommand) => LedgerResult
       case 'dropPilot':
         return { kind: 'done', count: Number(sql('delete from pilot where no = ?').run(command.no).changes) };
       case 'meta':
-        sql('insert into meta values (?, ?) on conflict (key) do update set value = excluded.value').run(
-          command.key,
-          command.value,
-        );
+        if (command.value === '') sql('delete from meta where key = ?').run(command.key);
+        else
+          sql('insert into meta values (?, ?) on conflict (key) do update set value = excluded.value').run(
+            command.key,
+            command.value,
+          );
         return { kind: 'done', count: 1 };
       case 'newEpoch':
         return newEpoch(sql, command.since);
@@ -286,7 +290,8 @@ function giveBack(sql: Statements, held: readonly HeldItem[], charged: boolean):
   return { kind: 'returned', count };
 }
 
-function end(sql: Statements, principal: string, pack: Uint8Array, tickets: readonly EndedItems[]): LedgerResult {
+function end(sql: Statements, command: Extract<LedgerCommand, { kind: 'end' }>): LedgerResult {
+  const { principal, pack, blobs, tickets } = command;
   const rows: { row: TicketRow; ended: EndedItems }[] = [];
   for (const ended of tickets) {
     const row = rowByNo(sql, ended.ticketNo);
@@ -300,7 +305,11 @@ function end(sql: Statements, principal: string, pack: Uint8Array, tickets: read
     }
     rows.push({ row, ended });
   }
-  const { lastInsertRowid } = sql('insert into pack (principal, bytes, acked) values (?, ?, 0)').run(principal, pack);
+  const { lastInsertRowid } = sql('insert into pack (principal, bytes, blobs, acked) values (?, ?, ?, 0)').run(
+    principal,
+    pack,
+    blobs.join(' '),
+  );
   const packNo = Number(lastInsertRowid);
   for (const { row, ended } of rows) {
     for (const [k, i] of ended.items.entries()) row.states[i] = ITEM.ended + (ended.statuses[k] ?? 0);
@@ -413,13 +422,8 @@ export function openReads(db: DatabaseSync): (query: LedgerQuery) => LedgerAnswe
       }
       case 'open':
         return { kind: 'open', tickets: readOpen(sql) };
-      case 'packs': {
-        const packs = sql('select no, bytes from pack where acked = 0 and no > ? order by no limit ?').all(
-          query.after,
-          query.limit,
-        );
-        return { kind: 'packs', packs: packs as { no: number; bytes: Uint8Array }[] };
-      }
+      case 'packs':
+        return { kind: 'packs', packs: readPacks(sql, query) };
       case 'pilots':
         return {
           kind: 'pilots',
@@ -432,6 +436,19 @@ export function openReads(db: DatabaseSync): (query: LedgerQuery) => LedgerAnswe
       }
     }
   };
+}
+
+/** Packs with results in the spool are a line of their own: their uploads must not hold up the others. */
+function readPacks(sql: Statements, query: Extract<LedgerQuery, { kind: 'packs' }>): StoredPack[] {
+  const test = query.withBlobs ? "blobs <> ''" : "blobs = ''";
+  const rows = sql(`select no, bytes, blobs from pack where acked = 0 and ${test} and no > ? order by no limit ?`).all(
+    query.after,
+    query.limit,
+  );
+  return (rows as { no: number; bytes: Uint8Array; blobs: string }[]).map((row) => ({
+    ...row,
+    blobs: row.blobs === '' ? [] : row.blobs.split(' '),
+  }));
 }
 
 /** The highest lease epoch of any open ticket: those of ended ones can fence nothing any more. */

@@ -78,8 +78,10 @@ export type LedgerCommand =
   | {
       readonly kind: 'end';
       readonly principal: string;
-      /** A Pack as protobuf; null where nothing may be said to the broker. */
+      /** A Pack as protobuf. */
       readonly pack: Uint8Array;
+      /** Digests of results in the spool: the broker must have these bytes before it is sent the pack. */
+      readonly blobs: readonly string[];
       readonly tickets: readonly EndedItems[];
     }
   | {
@@ -94,6 +96,7 @@ export type LedgerCommand =
   | { readonly kind: 'savePilot'; readonly pilot: PilotRow }
   | { readonly kind: 'redeem'; readonly jti: string; readonly exp: number; readonly pilot: Omit<PilotRow, 'no'> }
   | { readonly kind: 'dropPilot'; readonly no: number }
+  /** An empty value removes the key. */
   | { readonly kind: 'meta'; readonly key: string; readonly value: string }
   | { readonly kind: 'newEpoch'; readonly since: number }
   | { readonly kind: 'purge'; readonly now: number };
@@ -145,7 +148,7 @@ export type LedgerResult =
 export type LedgerQuery =
   | { readonly kind: 'known'; readonly principal: string; readonly jti: string }
   | { readonly kind: 'open' }
-  | { readonly kind: 'packs'; readonly after: number; readonly limit: number }
+  | { readonly kind: 'packs'; readonly withBlobs: boolean; readonly after: number; readonly limit: number }
   | { readonly kind: 'pilots' }
   | { readonly kind: 'meta' };
 
@@ -162,10 +165,17 @@ export interface OpenTicket {
   readonly payloads: readonly Payload[];
 }
 
+/** A pack that the broker has not acknowledged. */
+export interface StoredPack {
+  readonly no: number;
+  readonly bytes: Uint8Array;
+  readonly blobs: readonly string[];
+}
+
 export type LedgerAnswer =
   | { readonly kind: 'known'; readonly hash: string | undefined }
   | { readonly kind: 'open'; readonly tickets: readonly OpenTicket[] }
-  | { readonly kind: 'packs'; readonly packs: readonly { readonly no: number; readonly bytes: Uint8Array }[] }
+  | { readonly kind: 'packs'; readonly packs: readonly StoredPack[] }
   | { readonly kind: 'pilots'; readonly pilots: readonly PilotRow[] }
   | {
       readonly kind: 'meta';

@@ -35,7 +35,7 @@ export interface EndingsOptions {
   readonly signer: () => Signer;
   readonly clock: Clock;
   /** A pack is on disk: it may leave. */
-  readonly onPack: (no: number, pack: Pack, bytes: number) => void;
+  readonly onPack: (no: number, pack: Pack, bytes: number, blobs: readonly string[]) => void;
   readonly onEnded: (endings: readonly Ending[]) => void;
   readonly onStale: (why: string) => void;
   readonly onError: (error: unknown) => void;
@@ -133,7 +133,8 @@ async function commit(options: EndingsOptions, group: readonly Ending[]): Promis
   const principal = group[0]?.work.ticket.principal ?? '';
   const { pack, ended } = buildPack(options, principal, group);
   const bytes = farfield.Pack.encode(pack).finish();
-  const result = await options.ledger.submit({ kind: 'end', principal, pack: bytes, tickets: ended });
+  const blobs = blobsOf(group);
+  const result = await options.ledger.submit({ kind: 'end', principal, pack: bytes, blobs, tickets: ended });
   if (result.kind !== 'ended') {
     // The mirror and the ledger disagree: free the items, so that the one which is right can end later.
     for (const { work, i } of group) work.ending[i] = 0;
@@ -148,7 +149,16 @@ async function commit(options: EndingsOptions, group: readonly Ending[]): Promis
     work.lastFailure.delete(i);
   }
   options.onEnded(group);
-  options.onPack(result.packNo, pack, bytes.byteLength);
+  options.onPack(result.packNo, pack, bytes.byteLength, blobs);
+}
+
+/** Hex digests of the results that the broker keeps as blobs. */
+function blobsOf(group: readonly Ending[]): string[] {
+  const digests = new Set<string>();
+  for (const { detail, resultDigest } of group) {
+    if (detail.res?.at === 'blob' && resultDigest !== undefined) digests.add(Buffer.from(resultDigest).toString('hex'));
+  }
+  return [...digests];
 }
 
 const NO_RESULT = new Uint8Array(32);

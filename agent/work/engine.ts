@@ -70,7 +70,7 @@ export interface EngineOptions {
   readonly onDemand: (waiting: number) => void;
   readonly onState: (work: Work, items: readonly number[], state: string, detail: string) => void;
   /** A pack is on disk: it may leave. */
-  readonly onPack: (no: number, pack: Pack, bytes: number) => void;
+  readonly onPack: (no: number, pack: Pack, bytes: number, blobs: readonly string[]) => void;
   /** The ledger does not commit any more. */
   readonly onBroken: (error: unknown) => void;
 }
