@@ -17,7 +17,11 @@ export function hoursInScope(chain: Chain, ticket: Ticket, used = 0): Refusal | 
   const limit = chain.delegation.claims.scope.nodeHours;
   if (limit === undefined || nodeHours(ticket.claims.res) + used <= limit) return undefined;
   const step = used === 0 ? 'scope' : 'ceilings';
-  return refusal(step, 'E_CHAIN_SCOPE', `the delegation allows ${limit} node-hours in all; this item may use ${nodeHours(ticket.claims.res)}, ${used} are used`);
+  return refusal(
+    step,
+    'E_CHAIN_SCOPE',
+    `the delegation allows ${limit} node-hours in all; this item may use ${nodeHours(ticket.claims.res)}, ${used} are used`,
+  );
 }
 
 export function trustRefusal(policy: ResolvedPolicy, chain: Chain, nowS: number): Refusal | undefined {
@@ -25,18 +29,29 @@ export function trustRefusal(policy: ResolvedPolicy, chain: Chain, nowS: number)
   const { sub } = chain.delegation.claims;
   const pin = policy.authorities.pinned.get(chain.principal);
   if (pin === undefined) {
-    return no(`this endpoint does not know key ${chain.principal}; its admin can run: farfield endpoint trust ${chain.principal} --sub NAME --until DATE`);
+    return no(
+      `this endpoint does not know key ${chain.principal}; its admin can run: farfield endpoint trust ${chain.principal} --sub NAME --until DATE`,
+    );
   }
-  if (pin.untilS + policy.clockToleranceS < nowS) return no(`key ${chain.principal} was trusted until ${pin.untilS}; ask the site's admin to renew it`);
-  if (sub.iss !== 'pin' || sub.id !== pin.name) return no(`this endpoint knows key ${chain.principal} under another name; log in as ${pin.name}`);
+  if (pin.untilS + policy.clockToleranceS < nowS)
+    return no(`key ${chain.principal} was trusted until ${pin.untilS}; ask the site's admin to renew it`);
+  if (sub.iss !== 'pin' || sub.id !== pin.name)
+    return no(`this endpoint knows key ${chain.principal} under another name; log in as ${pin.name}`);
   return undefined;
 }
 
-export function chainTimesRefusal(policy: ResolvedPolicy, chain: Chain, ticket: Ticket, nowS: number): Refusal | undefined {
+export function chainTimesRefusal(
+  policy: ResolvedPolicy,
+  chain: Chain,
+  ticket: Ticket,
+  nowS: number,
+): Refusal | undefined {
   const { use, iat, exp, adm } = chain.delegation.claims;
   const long = (message: string): Refusal => refusal('chain-time', 'E_LIFE', message);
-  if (use === 'robot' && exp - iat > policy.maxRobotLifeS) return long(`a robot's delegation may last ${policy.maxRobotLifeS} s here`);
-  if (adm - exp > policy.maxTicketLifeS) return long(`a delegation may wait ${policy.maxTicketLifeS} s here (--queue-for)`);
+  if (use === 'robot' && exp - iat > policy.maxRobotLifeS)
+    return long(`a robot's delegation may last ${policy.maxRobotLifeS} s here`);
+  if (adm - exp > policy.maxTicketLifeS)
+    return long(`a delegation may wait ${policy.maxTicketLifeS} s here (--queue-for)`);
   return chainTimeRefusal(chain, ticket, nowS, policy.clockToleranceS);
 }
 
@@ -46,9 +61,13 @@ export function manifestRefusal(manifest: Manifest, ticket: Ticket): Refusal | u
   const { fn, mdl } = ticket.claims;
   const { claims } = manifest;
   if (manifest.digest !== fn.manifest) return no(`the manifest is ${manifest.digest}; the ticket names ${fn.manifest}`);
-  if (claims.name !== fn.name || claims.version !== fn.version) return no(`the manifest is of ${claims.name} ${claims.version}, the ticket of ${fn.name} ${fn.version}`);
-  const same = mdl.length === claims.models.length && mdl.every((m) => claims.models.some((c) => c.name === m.name && c.digest === m.digest));
-  if (!same || new Set(mdl.map((m) => m.name)).size !== mdl.length) return no('the ticket and its manifest name different models');
+  if (claims.name !== fn.name || claims.version !== fn.version)
+    return no(`the manifest is of ${claims.name} ${claims.version}, the ticket of ${fn.name} ${fn.version}`);
+  const same =
+    mdl.length === claims.models.length &&
+    mdl.every((m) => claims.models.some((c) => c.name === m.name && c.digest === m.digest));
+  if (!same || new Set(mdl.map((m) => m.name)).size !== mdl.length)
+    return no('the ticket and its manifest name different models');
   const unknown = ticket.claims.var?.find((name) => !claims.variants.some((variant) => variant.name === name));
   if (unknown !== undefined) return no(`the manifest has no variant ${unknown}`);
   return 'args' in ticket.claims ? argsRefusal(manifest, ticket.claims.args) : undefined;
@@ -62,7 +81,8 @@ export function argsRefusal(manifest: Manifest, args: readonly Arg[]): Refusal |
     if (arg === undefined) continue;
     const known = declared.find((d) => d.name === arg.name);
     if (known === undefined) return no(`${manifest.claims.name} has no argument ${arg.name}`);
-    if (!known.types.includes(arg.type)) return no(`argument ${arg.name} must be ${known.types.join(' or ')}, not ${arg.type}`);
+    if (!known.types.includes(arg.type))
+      return no(`argument ${arg.name} must be ${known.types.join(' or ')}, not ${arg.type}`);
     if (args.findIndex((other) => other.name === arg.name) !== k) return no(`argument ${arg.name} is given twice`);
   }
   const missing = declared.find((d) => d.optional !== true && !args.some((arg) => arg.name === d.name));
@@ -70,19 +90,33 @@ export function argsRefusal(manifest: Manifest, args: readonly Arg[]): Refusal |
 }
 
 export function expiredRefusal(ticket: Ticket): Refusal {
-  return refusal('times', 'E_EXPIRED', `this ticket might start until ${ticket.claims.exp} (seconds since 1970); submit it again`);
+  return refusal(
+    'times',
+    'E_EXPIRED',
+    `this ticket might start until ${ticket.claims.exp} (seconds since 1970); submit it again`,
+  );
 }
 
-export function ticketTimesRefusal(policy: ResolvedPolicy, ticket: Ticket, nowS: number, epochSince: number): Refusal | undefined {
+export function ticketTimesRefusal(
+  policy: ResolvedPolicy,
+  ticket: Ticket,
+  nowS: number,
+  epochSince: number,
+): Refusal | undefined {
   const { iat, exp } = ticket.claims;
-  if (iat > nowS + policy.clockToleranceS) return refusal('times', 'E_NOT_YET', 'the ticket is from the future; check both clocks');
+  if (iat > nowS + policy.clockToleranceS)
+    return refusal('times', 'E_NOT_YET', 'the ticket is from the future; check both clocks');
   if (exp + policy.clockToleranceS < nowS) return expiredRefusal(ticket);
   if (exp <= iat || exp - iat > policy.maxTicketLifeS) {
     return refusal('times', 'E_LIFE', `a ticket may live ${policy.maxTicketLifeS} s here, not ${exp - iat}`);
   }
   // No tolerance: a ticket from before the loss may have run, and nobody here remembers.
   if (iat < epochSince) {
-    return refusal('times', 'E_LEDGER_EPOCH', 'this ticket is older than the memory of the endpoint; submit it again under a new jti');
+    return refusal(
+      'times',
+      'E_LEDGER_EPOCH',
+      'this ticket is older than the memory of the endpoint; submit it again under a new jti',
+    );
   }
   return undefined;
 }
@@ -103,12 +137,17 @@ export function judge(
 ): { readonly pin: string; readonly match: Match } | Refusal {
   const pin = policy.authorities.pinned.get(chain.principal);
   // trustRefusal ran before, on the same policy and clock: this is for the compiler.
-  if (pin === undefined) return trustRefusal(policy, chain, nowS) ?? refusal('trust', 'E_UNTRUSTED', 'this key is not trusted here');
+  if (pin === undefined)
+    return trustRefusal(policy, chain, nowS) ?? refusal('trust', 'E_UNTRUSTED', 'this key is not trusted here');
   const revoked = revocationRefusal(policy, ticket, chain, manifest);
   if (revoked !== undefined) return revoked;
   const match = matchRule(policy, matchSubject(pin.name, ticket, chain, manifest));
   if (match === undefined) {
-    return refusal('match', 'E_POLICY', `no rule of this endpoint lets ${pin.name} run ${manifest.claims.name} ${manifest.claims.version}; ask its admin`);
+    return refusal(
+      'match',
+      'E_POLICY',
+      `no rule of this endpoint lets ${pin.name} run ${manifest.claims.name} ${manifest.claims.version}; ask its admin`,
+    );
   }
   const { rule } = match;
   const usedByDelegation = usage.usedByDelegation?.(chain.delegation.hash) ?? 0;
@@ -133,7 +172,12 @@ export function matchSubject(pin: string, ticket: Ticket, chain: Chain, manifest
   };
 }
 
-function revocationRefusal(policy: ResolvedPolicy, ticket: Ticket, chain: Chain, manifest: Manifest): Refusal | undefined {
+function revocationRefusal(
+  policy: ResolvedPolicy,
+  ticket: Ticket,
+  chain: Chain,
+  manifest: Manifest,
+): Refusal | undefined {
   const { revoked } = policy;
   const no = (what: string): Refusal => refusal('revocation', 'E_REVOKED', `this endpoint has revoked ${what}`);
   if (revoked.kids.has(chain.principal)) return no(`key ${chain.principal}`);
@@ -147,6 +191,7 @@ function revocationRefusal(policy: ResolvedPolicy, ticket: Ticket, chain: Chain,
   const { variants } = manifest.claims;
   const image = variants.find((variant) => variant.image !== undefined && revoked.images.has(variant.image))?.image;
   // Some images revoked: the others still may run, and the match leaves the revoked out. All revoked: say why.
-  if (image !== undefined && variants.every((v) => v.image !== undefined && revoked.images.has(v.image))) return no(`image ${image}`);
+  if (image !== undefined && variants.every((v) => v.image !== undefined && revoked.images.has(v.image)))
+    return no(`image ${image}`);
   return undefined;
 }

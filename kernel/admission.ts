@@ -25,8 +25,8 @@ import type { Bytes } from './bytes.ts';
 import {
   bindingRefusal,
   type Chain,
-  type createChainCache,
   chainTimeRefusal,
+  type createChainCache,
   openChain,
   scopeRefusal,
 } from './chain.ts';
@@ -136,7 +136,14 @@ export function decideAdmission(input: AdmissionInput): Admission {
   const bytes = signedBytes(input);
   if (bytes.kind === 'refuse') return bytes;
   const { ticket, chain } = bytes;
-  const no = (found: Refusal, chainValid: boolean, alarm = false): Refused => ({ kind: 'refuse', refusal: found, chainValid, alarm, ticket, chain });
+  const no = (found: Refusal, chainValid: boolean, alarm = false): Refused => ({
+    kind: 'refuse',
+    refusal: found,
+    chainValid,
+    alarm,
+    ticket,
+    chain,
+  });
 
   if (ticket.claims.aud !== input.endpoint) {
     return no(refusal('audience', 'E_AUDIENCE', `this ticket is for endpoint ${ticket.claims.aud}`), false);
@@ -144,7 +151,11 @@ export function decideAdmission(input: AdmissionInput): Admission {
   const held = input.known(chain.principal, ticket.claims.jti);
   if (held !== undefined) {
     if (held.ticketHash === ticket.hash) return { kind: 'known', ticket, chain };
-    return no(refusal('ledger', 'E_REPLAY', `jti ${ticket.claims.jti} was used for another ticket; give every ticket its own`), false, true);
+    return no(
+      refusal('ledger', 'E_REPLAY', `jti ${ticket.claims.jti} was used for another ticket; give every ticket its own`),
+      false,
+      true,
+    );
   }
 
   const { policy, nowS } = input;
@@ -159,7 +170,16 @@ export function decideAdmission(input: AdmissionInput): Admission {
   const judged = judge(policy, ticket, chain, manifest, nowS, input);
   if ('code' in judged) return no(judged, true);
   const { pin, match } = judged;
-  return { kind: 'admit', ticket, chain, subject: ticket.claims.sub, pin, manifest, rule: match.rule, choices: match.choices };
+  return {
+    kind: 'admit',
+    ticket,
+    chain,
+    subject: ticket.claims.sub,
+    pin,
+    manifest,
+    rule: match.rule,
+    choices: match.choices,
+  };
 }
 
 export type Submission = { readonly kind: 'take'; readonly ticket: Ticket; readonly chain: Chain } | Refused;
@@ -175,9 +195,15 @@ export function decideSubmission(input: SubmissionInput & { readonly toleranceS:
   const { iat, exp } = ticket.claims;
   const found =
     chainTimeRefusal(chain, ticket, input.nowS, input.toleranceS) ??
-    (iat > input.nowS + input.toleranceS ? refusal('times', 'E_NOT_YET', 'the ticket is from the future; check this clock') : undefined) ??
-    (exp + input.toleranceS < input.nowS ? refusal('times', 'E_EXPIRED', 'the ticket is past the time until which it might start') : undefined);
-  return found === undefined ? { kind: 'take', ticket, chain } : { kind: 'refuse', refusal: found, chainValid: false, alarm: false, ticket, chain };
+    (iat > input.nowS + input.toleranceS
+      ? refusal('times', 'E_NOT_YET', 'the ticket is from the future; check this clock')
+      : undefined) ??
+    (exp + input.toleranceS < input.nowS
+      ? refusal('times', 'E_EXPIRED', 'the ticket is past the time until which it might start')
+      : undefined);
+  return found === undefined
+    ? { kind: 'take', ticket, chain }
+    : { kind: 'refuse', refusal: found, chainValid: false, alarm: false, ticket, chain };
 }
 
 export interface CancelInput {
@@ -191,7 +217,12 @@ export interface CancelInput {
 }
 
 export type CancelDecision =
-  | { readonly kind: 'cancel'; readonly target: CancelClaims['target']; readonly token: Token<'farfield-cancel+jwt'>; readonly chain: Chain }
+  | {
+      readonly kind: 'cancel';
+      readonly target: CancelClaims['target'];
+      readonly token: Token<'farfield-cancel+jwt'>;
+      readonly chain: Chain;
+    }
   | { readonly kind: 'refuse'; readonly refusal: Refusal };
 
 /** A cancel holds under the principal of its target. Trust is not asked: it can only end what the same principal began. */
@@ -205,11 +236,14 @@ export function decideCancel(input: CancelInput): CancelDecision {
   const bound = bindingRefusal(chain, token) ?? scopeRefusal(chain, token) ?? signatureRefusal(token, chain);
   if (bound !== undefined) return no(bound);
   const { aud, iat, exp, target } = token.claims;
-  if (input.endpoint !== undefined && aud !== input.endpoint) return no(refusal('audience', 'E_AUDIENCE', `this cancel is for endpoint ${aud}`));
+  if (input.endpoint !== undefined && aud !== input.endpoint)
+    return no(refusal('audience', 'E_AUDIENCE', `this cancel is for endpoint ${aud}`));
   const late = chainTimeRefusal(chain, token, input.nowS, input.toleranceS);
   if (late !== undefined) return no(late);
-  if (iat > input.nowS + input.toleranceS) return no(refusal('times', 'E_NOT_YET', 'the cancel is from the future; check both clocks'));
-  if (exp + input.toleranceS < input.nowS) return no(refusal('times', 'E_EXPIRED', 'the cancel is over; sign a new one'));
+  if (iat > input.nowS + input.toleranceS)
+    return no(refusal('times', 'E_NOT_YET', 'the cancel is from the future; check both clocks'));
+  if (exp + input.toleranceS < input.nowS)
+    return no(refusal('times', 'E_EXPIRED', 'the cancel is over; sign a new one'));
   return { kind: 'cancel', target, token, chain };
 }
 
@@ -237,13 +271,24 @@ export function decideLaunch(input: LaunchInput): Refusal | undefined {
   const judged = judge(policy, ticket, chain, manifest, nowS, {});
   if ('code' in judged) return judged;
   const { match } = judged;
-  const same = match.choices.some((c) => c.variant === choice.variant && c.runtime === choice.runtime && c.image === choice.image);
+  const same = match.choices.some(
+    (c) => c.variant === choice.variant && c.runtime === choice.runtime && c.image === choice.image,
+  );
   if (same) return undefined;
-  return refusal('match', 'E_POLICY', `rule "${match.rule.name}" no longer allows variant ${choice.variant} in ${choice.runtime}`);
+  return refusal(
+    'match',
+    'E_POLICY',
+    `rule "${match.rule.name}" no longer allows variant ${choice.variant} in ${choice.runtime}`,
+  );
 }
 
 /** One item of a batch against manifest and rule: what `decideAdmission` did for the arguments of a single ticket. */
-export function itemRefusal(manifest: Manifest, rule: ResolvedRule, item: ItemBody, out: Ticket['claims']['out']): Refusal | undefined {
+export function itemRefusal(
+  manifest: Manifest,
+  rule: ResolvedRule,
+  item: ItemBody,
+  out: Ticket['claims']['out'],
+): Refusal | undefined {
   const found = argsRefusal(manifest, item.args);
   if (found !== undefined) return found;
   const type = item.args.find((arg) => rule.args !== undefined && !rule.args.has(arg.type))?.type;
@@ -268,7 +313,11 @@ function signedBytes(input: SubmissionInput): { kind: 'signed'; ticket: Ticket; 
   const opened = chainStep(input);
   if (!opened.ok) return no(opened.refusal, parsed.value);
   const [ticket, chain] = [parsed.value, opened.value];
-  const found = bindingRefusal(chain, ticket) ?? scopeRefusal(chain, ticket) ?? hoursInScope(chain, ticket) ?? signatureRefusal(ticket, chain);
+  const found =
+    bindingRefusal(chain, ticket) ??
+    scopeRefusal(chain, ticket) ??
+    hoursInScope(chain, ticket) ??
+    signatureRefusal(ticket, chain);
   return found === undefined ? { kind: 'signed', ticket, chain } : no(found, ticket);
 }
 
@@ -283,7 +332,10 @@ function parseStep<T>(run: () => T): ReturnType<typeof tryStep<T>> {
   return { ok: false, refusal: { ...result.refusal, step: 'size' } };
 }
 
-function chainStep(input: { readonly chain: readonly string[] | Chain; readonly chains?: ChainCache }): ReturnType<typeof tryStep<Chain>> {
+function chainStep(input: {
+  readonly chain: readonly string[] | Chain;
+  readonly chains?: ChainCache;
+}): ReturnType<typeof tryStep<Chain>> {
   const { chain, chains } = input;
   return tryStep('chain', () => ('principal' in chain ? chain : (chains?.open(chain) ?? openChain(chain))));
 }

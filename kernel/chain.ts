@@ -37,7 +37,8 @@ export function openChain(links: readonly string[]): Chain {
   if (first === undefined || links.length > MAX_CHAIN_LINKS) {
     throw new FarfieldError('E_TOKEN_SIZE', `a chain has 1 to ${MAX_CHAIN_LINKS} links, not ${links.length}`);
   }
-  if (links.length > 2) throw new FarfieldError('E_TOKEN_RESERVED', 'a chain is a delegation and at most one credential in this version');
+  if (links.length > 2)
+    throw new FarfieldError('E_TOKEN_RESERVED', 'a chain is a delegation and at most one credential in this version');
   const delegation = openDelegation(first);
   const { claims } = delegation;
   const credential = second === undefined ? undefined : openCredential(second, delegation);
@@ -58,12 +59,16 @@ function openDelegation(text: string): Token<'farfield-delegation+jwt'> {
   const { claims } = delegation;
   verifyToken(delegation, claims.jwk);
   assertStrongKey(claims.cnf);
-  if (claims.cnf.x === claims.jwk.x) throw new FarfieldError('E_CHAIN', 'a key cannot delegate to itself; make a session key');
+  if (claims.cnf.x === claims.jwk.x)
+    throw new FarfieldError('E_CHAIN', 'a key cannot delegate to itself; make a session key');
   if (claims.exp <= claims.iat || claims.adm < claims.exp) {
     throw new FarfieldError('E_CHAIN', 'the times of this delegation are out of order (iat < exp <= adm)');
   }
   if (claims.use === 'session' && claims.exp - claims.iat > MAX_SESSION_S) {
-    throw new FarfieldError('E_LIFE', `a session key signs for at most ${MAX_SESSION_S / 3600} h; log in again, or delegate to a robot`);
+    throw new FarfieldError(
+      'E_LIFE',
+      `a session key signs for at most ${MAX_SESSION_S / 3600} h; log in again, or delegate to a robot`,
+    );
   }
   if (claims.adm > claims.exp && claims.scope.endpoints?.length !== 1) {
     throw new FarfieldError('E_CHAIN', 'a delegation that waits (--queue-for) must name exactly one endpoint');
@@ -74,7 +79,8 @@ function openDelegation(text: string): Token<'farfield-delegation+jwt'> {
 function openCredential(text: string, delegation: Token<'farfield-delegation+jwt'>): Token<'farfield-credential+jwt'> {
   const credential = parseToken('farfield-credential+jwt', text);
   const { claims } = credential;
-  if (claims.cnf.jkt !== delegation.claims.iss) throw new FarfieldError('E_CHAIN', 'the credential is of another key than the delegation');
+  if (claims.cnf.jkt !== delegation.claims.iss)
+    throw new FarfieldError('E_CHAIN', 'the credential is of another key than the delegation');
   if (claims.sub.iss !== delegation.claims.sub.iss || claims.sub.id !== delegation.claims.sub.id) {
     throw new FarfieldError('E_CHAIN', 'the credential is of another person than the delegation');
   }
@@ -125,7 +131,8 @@ export function bindingRefusal(chain: Chain, token: Signed): Refusal | undefined
   if (claims.dlg !== chain.delegation.hash) return no('the ticket was signed under another delegation');
   if ('sub' in claims) {
     const { sub } = chain.delegation.claims;
-    if (claims.sub.iss !== sub.iss || claims.sub.id !== sub.id) return no('the ticket and its delegation name different people');
+    if (claims.sub.iss !== sub.iss || claims.sub.id !== sub.id)
+      return no('the ticket and its delegation name different people');
   } else if (claims.target.principal !== chain.principal) {
     return refusal('chain', 'E_FORBIDDEN', 'a cancel is valid only under the principal that it cancels for');
   }
@@ -148,12 +155,21 @@ export function scopeRefusal(chain: Chain, token: Signed): Refusal | undefined {
 /** The delegation on this clock: begun, not past `adm`, and the token issued inside it. */
 export function chainTimeRefusal(chain: Chain, token: Signed, nowS: number, toleranceS: number): Refusal | undefined {
   const { iat, exp, adm } = chain.delegation.claims;
-  if (iat > nowS + toleranceS) return refusal('chain-time', 'E_NOT_YET', 'the delegation begins in the future; check both clocks');
+  if (iat > nowS + toleranceS)
+    return refusal('chain-time', 'E_NOT_YET', 'the delegation begins in the future; check both clocks');
   if (adm + toleranceS < nowS) {
-    return refusal('chain-time', 'E_CHAIN_EXPIRED', 'the delegation is over; log in again (with --queue-for if the endpoint is often offline)');
+    return refusal(
+      'chain-time',
+      'E_CHAIN_EXPIRED',
+      'the delegation is over; log in again (with --queue-for if the endpoint is often offline)',
+    );
   }
   if (token.claims.iat < iat - toleranceS || token.claims.iat > exp + toleranceS) {
-    return refusal('chain-time', 'E_CHAIN_EXPIRED', 'the ticket was not issued while its delegation could sign; log in again');
+    return refusal(
+      'chain-time',
+      'E_CHAIN_EXPIRED',
+      'the ticket was not issued while its delegation could sign; log in again',
+    );
   }
   return undefined;
 }

@@ -29,10 +29,16 @@ export function openDescriptor(text: string, options: DescriptorOptions): Token<
     throw new FarfieldError('E_NOT_YET', `the descriptor of ${claims.iss} begins in the future; check both clocks`);
   }
   if (claims.exp + tolerance < options.nowS) {
-    throw new FarfieldError('E_EXPIRED', `the online key of endpoint ${claims.iss} is over; its admin renews it with the root key`);
+    throw new FarfieldError(
+      'E_EXPIRED',
+      `the online key of endpoint ${claims.iss} is over; its admin renews it with the root key`,
+    );
   }
   if (claims.seq < (options.minSeq ?? 0)) {
-    throw new FarfieldError('E_CONFLICT', `descriptor ${claims.seq} of ${claims.iss} is older than ${options.minSeq}, which was seen before`);
+    throw new FarfieldError(
+      'E_CONFLICT',
+      `descriptor ${claims.seq} of ${claims.iss} is older than ${options.minSeq}, which was seen before`,
+    );
   }
   return token;
 }
@@ -47,7 +53,8 @@ export function readDescriptor(text: string, endpoint?: string): Token<'farfield
     throw new FarfieldError('E_AUDIENCE', `this descriptor is of endpoint ${claims.iss}, not ${endpoint}`);
   }
   assertStrongKey(claims.sign);
-  if (claims.sign.x === claims.jwk.x) throw new FarfieldError('E_TOKEN_CLAIMS', 'an endpoint must not sign online with its root key');
+  if (claims.sign.x === claims.jwk.x)
+    throw new FarfieldError('E_TOKEN_CLAIMS', 'an endpoint must not sign online with its root key');
   if (claims.exp <= claims.iat || claims.exp - claims.iat > MAX_ONLINE_KEY_S) {
     throw new FarfieldError('E_LIFE', `an online key lives at most ${MAX_ONLINE_KEY_S / 86400} days`);
   }
@@ -58,7 +65,10 @@ export function readDescriptor(text: string, endpoint?: string): Token<'farfield
 export function openStatus(text: string, descriptor: Token<'farfield-endpoint+jwt'>): Token<'farfield-status+jwt'> {
   const token = openToken('farfield-status+jwt', text, descriptor.claims.sign);
   if (token.claims.endpoint !== descriptor.claims.iss) {
-    throw new FarfieldError('E_AUDIENCE', `this status is of endpoint ${token.claims.endpoint}, not ${descriptor.claims.iss}`);
+    throw new FarfieldError(
+      'E_AUDIENCE',
+      `this status is of endpoint ${token.claims.endpoint}, not ${descriptor.claims.iss}`,
+    );
   }
   return token;
 }

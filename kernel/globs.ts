@@ -17,7 +17,9 @@ export function compileGlob(pattern: string): Glob {
   if (parts.length > 2 * MAX_STARS + 1) {
     throw new FarfieldError('E_BAD_REQUEST', `the pattern ${pattern} has more than ${MAX_STARS} stars`);
   }
-  const source = parts.map((part) => (part === '**' ? '.*' : part === '*' ? '[^/]*' : part.replace(/[\\^$.|?+()[\]{}]/g, '\\$&')));
+  const source = parts.map((part) =>
+    part === '**' ? '.*' : part === '*' ? '[^/]*' : part.replace(/[\\^$.|?+()[\]{}]/g, '\\$&'),
+  );
   const regex = new RegExp(`^${source.join('')}$`, 's');
   return (name) => regex.test(name);
 }

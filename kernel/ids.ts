@@ -6,7 +6,7 @@
  *  I2 A digest carries its type: `sha256:` of bytes, `sif:`, `oci:`, `oms1:` of a directory. Types are never compared across.
  *  I3 An invocation id is a hash of (principal, jti), so nobody can squat on somebody else's.
  */
-import { type KeyObject, createPublicKey } from 'node:crypto';
+import { createPublicKey, type KeyObject } from 'node:crypto';
 import { type Bytes, fromBase64Url, sha256, sha256Hex, toBase64Url } from './bytes.ts';
 
 export const THUMBPRINT = /^[A-Za-z0-9_-]{43}$/;
@@ -30,7 +30,8 @@ export function thumbprint(jwk: PublicJwk): string {
 /** The JWK of a public (or private) Ed25519 key object. */
 export function publicJwk(key: KeyObject): PublicJwk {
   const jwk = (key.type === 'private' ? createPublicKey(key as never) : key).export({ format: 'jwk' });
-  if (jwk.kty !== 'OKP' || jwk.crv !== 'Ed25519' || typeof jwk.x !== 'string') throw new TypeError('not an Ed25519 key');
+  if (jwk.kty !== 'OKP' || jwk.crv !== 'Ed25519' || typeof jwk.x !== 'string')
+    throw new TypeError('not an Ed25519 key');
   return { kty: 'OKP', crv: 'Ed25519', x: jwk.x };
 }
 

@@ -9,7 +9,7 @@
  */
 import { type Bytes, sha256Hex, sha256Into, utf8 } from './bytes.ts';
 import { FarfieldError } from './errors.ts';
-import { MAX_ITEMS, MAX_ITEM_BYTES } from './limits.ts';
+import { MAX_ITEM_BYTES, MAX_ITEMS } from './limits.ts';
 
 const ITEM = utf8('farfield/item/v1\0');
 const ITEMS = utf8('farfield/items/v1\0');
@@ -22,7 +22,10 @@ scratch.set(ITEM);
 /** Writes the leaf of item `i` into `out` at `at`. */
 export function leafInto(i: number, item: Bytes, out: Buffer, at: number): void {
   if (item.byteLength > MAX_ITEM_BYTES) {
-    throw new FarfieldError('E_TOO_LARGE', `item ${i} is ${item.byteLength} bytes, over ${MAX_ITEM_BYTES}; send large arguments as blobs`);
+    throw new FarfieldError(
+      'E_TOO_LARGE',
+      `item ${i} is ${item.byteLength} bytes, over ${MAX_ITEM_BYTES}; send large arguments as blobs`,
+    );
   }
   scratch.writeUInt32BE(i, ITEM.byteLength);
   scratch.set(item, ITEM.byteLength + 4);
@@ -45,7 +48,8 @@ export function leafList(sizes: readonly number[], bytes: Bytes, first = 0): Byt
     leafInto(first + k, bytes.subarray(at, end), out, k * LEAF);
     at = end;
   }
-  if (at !== bytes.byteLength) throw new FarfieldError('E_ITEMS', `the item sizes add up to ${at}, not to ${bytes.byteLength} bytes`);
+  if (at !== bytes.byteLength)
+    throw new FarfieldError('E_ITEMS', `the item sizes add up to ${at}, not to ${bytes.byteLength} bytes`);
   return out;
 }
 

@@ -15,9 +15,16 @@ import { type PublicJwk, THUMBPRINT } from './ids.ts';
 import { parseStrict } from './json.ts';
 import { check } from './schema.ts';
 import { importPublicKey, maxTokenBytes, verifySignature } from './sign.ts';
-import { CLAIMS, type Claims, RESERVED_CLAIMS, RESERVED_MEMBERS, RESERVED_TYPES, type TokenType } from './tokens/claims.ts';
+import {
+  CLAIMS,
+  type Claims,
+  RESERVED_CLAIMS,
+  RESERVED_MEMBERS,
+  RESERVED_TYPES,
+  type TokenType,
+} from './tokens/claims.ts';
 
-export { generateKey, type Signer, signToken, signerFrom, tokenHash } from './sign.ts';
+export { generateKey, type Signer, signerFrom, signToken, tokenHash } from './sign.ts';
 
 /** A parsed token. Its claims are closed, and true only after `verifyToken`. */
 export interface Token<K extends TokenType = TokenType> {
@@ -83,7 +90,8 @@ export function readHeader(bytes: Uint8Array): { typ: string; kid: string } {
   const header = parseStrict(bytes, 'E_TOKEN_HEADER');
   if (typeof header === 'object' && header !== null && Object.keys(header).length === 3) {
     const { alg, typ, kid } = header as { alg?: unknown; typ?: unknown; kid?: unknown };
-    if (alg === 'Ed25519' && typeof typ === 'string' && typeof kid === 'string' && THUMBPRINT.test(kid)) return { typ, kid };
+    if (alg === 'Ed25519' && typeof typ === 'string' && typeof kid === 'string' && THUMBPRINT.test(kid))
+      return { typ, kid };
   }
   throw new FarfieldError('E_TOKEN_HEADER', 'a header must be exactly {alg: Ed25519, typ, kid: a thumbprint}');
 }

@@ -95,7 +95,8 @@ export function leavesInto(principal: string, columns: LeafColumns, details: Buf
 
 /** The 32-byte hash of one leaf. */
 export function receiptLeaf(leaf: Leaf): Bytes {
-  if (leaf.resultDigest.byteLength !== 32 || leaf.detailDigest.byteLength !== 32) throw new RangeError('a digest is 32 bytes');
+  if (leaf.resultDigest.byteLength !== 32 || leaf.detailDigest.byteLength !== 32)
+    throw new RangeError('a digest is 32 bytes');
   const out = Buffer.alloc(32);
   const columns: LeafColumns = {
     jti: leaf.jti,

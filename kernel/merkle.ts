@@ -42,7 +42,8 @@ export function merkleRoot(leaves: readonly Bytes[]): Bytes {
 
 /** The siblings of leaf `index`, from the bottom up. */
 export function merkleProof(leaves: readonly Bytes[], index: number): Bytes[] {
-  if (!Number.isInteger(index) || index < 0 || index >= leaves.length) throw new RangeError(`no leaf ${index} of ${leaves.length}`);
+  if (!Number.isInteger(index) || index < 0 || index >= leaves.length)
+    throw new RangeError(`no leaf ${index} of ${leaves.length}`);
   const proof: Bytes[] = [];
   let level: readonly Bytes[] = leaves;
   for (let at = index; level.length > 1; at = Math.floor(at / 2)) {

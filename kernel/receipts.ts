@@ -90,7 +90,13 @@ export interface PackExpectation {
 }
 
 /** Signs what one commit finished. `meas` holds each record once; the columns name them by index. */
-export function sealPack(unsigned: Omit<Pack, 'receipts'>, meas: Measured[], endpoint: string, iat: number, signer: Signer): Pack {
+export function sealPack(
+  unsigned: Omit<Pack, 'receipts'>,
+  meas: Measured[],
+  endpoint: string,
+  iat: number,
+  signer: Signer,
+): Pack {
   const leaves = packLeaves(unsigned, meas.length);
   const receipts = signToken(
     'farfield-receipts+jwt',
@@ -116,8 +122,10 @@ export function openPack(pack: Pack, expect: PackExpectation): OpenedPack {
   if (claims.endpoint !== expect.endpoint) throw bad('it is by another endpoint');
   if (claims.aud !== expect.principal || pack.principal !== expect.principal) throw bad('it is for another principal');
   const leaves = packLeaves(pack, claims.meas.length);
-  if (leaves.byteLength !== claims.n * 32) throw bad(`it signs ${claims.n} results and comes with ${leaves.byteLength / 32}`);
-  if (claims.root !== `sha256:${view(merkleRootOf(leaves)).toString('hex')}`) throw bad('its root is not that of these results');
+  if (leaves.byteLength !== claims.n * 32)
+    throw bad(`it signs ${claims.n} results and comes with ${leaves.byteLength / 32}`);
+  if (claims.root !== `sha256:${view(merkleRootOf(leaves)).toString('hex')}`)
+    throw bad('its root is not that of these results');
   checkResults(pack);
   return opened(pack, token, leaves);
 }
@@ -129,7 +137,7 @@ function bad(why: string): FarfieldError {
 /** The leaf hashes of all items, in order; throws E_RECEIPT where the columns do not fit together (R2). */
 function packLeaves(pack: Omit<Pack, 'receipts'>, measCount: number): Buffer {
   const details = Buffer.alloc(pack.details.length * 32);
-  pack.details.forEach((detail, k) => sha256Into(detail, details, k * 32));
+  for (const [k, detail] of pack.details.entries()) sha256Into(detail, details, k * 32);
   let n = 0;
   for (const ticket of pack.tickets) n += ticket.items.length;
   if (n === 0) throw bad('it holds no result');
@@ -152,9 +160,12 @@ const seen = new Uint8Array(MAX_ITEMS);
 function checkColumns(pack: Omit<Pack, 'receipts'>, ticket: PackTicket, measCount: number): void {
   const { items, attempts, statuses, detail, meas, resultSizes } = ticket;
   const n = items.length;
-  if (!JTI.test(ticket.jti) || ticket.id !== ticketId(pack.principal, ticket.jti)) throw bad('an id is not that of its jti');
+  if (!JTI.test(ticket.jti) || ticket.id !== ticketId(pack.principal, ticket.jti))
+    throw bad('an id is not that of its jti');
   if (
-    [attempts.length, statuses.byteLength, detail.length, meas.length, resultSizes.length].some((length) => length !== n) ||
+    [attempts.length, statuses.byteLength, detail.length, meas.length, resultSizes.length].some(
+      (length) => length !== n,
+    ) ||
     ticket.resultDigests.byteLength !== n * 32 ||
     n === 0
   ) {
@@ -167,7 +178,8 @@ function checkColumns(pack: Omit<Pack, 'receipts'>, ticket: PackTicket, measCoun
     const status = statuses[k] ?? 0;
     if (!(i >= 0 && i < MAX_ITEMS) || seen[i] === 1) problem = `item ${i} is impossible or there twice`;
     else if (status < 1 || status > STATUS_CODES.cancelled) problem = `${status} is no status`;
-    else if (!((detail[k] ?? -1) < pack.details.length) || !((meas[k] ?? -1) < measCount)) problem = 'an index leads nowhere';
+    else if (!((detail[k] ?? -1) < pack.details.length) || !((meas[k] ?? -1) < measCount))
+      problem = 'an index leads nowhere';
     else if (!(attempt >= 0 && attempt <= 0xffffffff)) problem = `${attempt} is no attempt`;
     if (problem !== undefined) break;
     seen[i] = 1;
@@ -188,7 +200,8 @@ function checkResults(pack: Pack): void {
       if (size === 0) continue;
       if (at + size > bytes.byteLength) throw bad(`the results of ${ticket.id} are cut short`);
       sha256Into(bytes.subarray(at, at + size), resultHash, 0);
-      if (resultHash.compare(ticket.resultDigests, k * 32, k * 32 + 32) !== 0) throw bad(`a result of ${ticket.id} has another digest`);
+      if (resultHash.compare(ticket.resultDigests, k * 32, k * 32 + 32) !== 0)
+        throw bad(`a result of ${ticket.id} has another digest`);
       at += size;
     }
     if (at !== bytes.byteLength) throw bad(`the results of ${ticket.id} are longer than their sizes say`);
@@ -244,7 +257,11 @@ function opened(pack: Pack, token: Token<'farfield-receipts+jwt'>, leaves: Buffe
       }
       throw new RangeError(`no item ${k} of ${token.claims.n}`);
     },
-    proof: (k) => merkleProof(Array.from({ length: token.claims.n }, (_, j) => leaves.subarray(j * 32, j * 32 + 32)), k),
+    proof: (k) =>
+      merkleProof(
+        Array.from({ length: token.claims.n }, (_, j) => leaves.subarray(j * 32, j * 32 + 32)),
+        k,
+      ),
     *[Symbol.iterator]() {
       for (const ticket of pack.tickets) {
         let from = 0;

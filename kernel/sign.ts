@@ -7,7 +7,7 @@
  *  S2 The signing input is exactly `base64url(header).base64url(payload)`; its SHA-256 names the token, never the
  *     signature, whose text can be changed without breaking it.
  */
-import { type KeyObject, createPublicKey, generateKeyPairSync, sign, verify } from 'node:crypto';
+import { createPublicKey, generateKeyPairSync, type KeyObject, sign, verify } from 'node:crypto';
 import { type Bytes, fromBase64Url, sha256Hex, toBase64Url, utf8 } from './bytes.ts';
 import { FarfieldError } from './errors.ts';
 import { type PublicJwk, publicJwk, thumbprint } from './ids.ts';
@@ -48,7 +48,10 @@ export function signToken<K extends TokenType>(typ: K, claims: Claims<K>, signer
   const input = `${header}.${toBase64Url(utf8(JSON.stringify(claims)))}`;
   const text = `${input}.${toBase64Url(signer.sign(input))}`;
   if (text.length > maxTokenBytes(typ)) {
-    throw new FarfieldError('E_TOKEN_SIZE', `a ${typ} of ${text.length} bytes is over ${maxTokenBytes(typ)}; name large things by digest`);
+    throw new FarfieldError(
+      'E_TOKEN_SIZE',
+      `a ${typ} of ${text.length} bytes is over ${maxTokenBytes(typ)}; name large things by digest`,
+    );
   }
   return text;
 }
@@ -91,7 +94,10 @@ export function importPublicKey(jwk: PublicJwk): PublicKey {
 
 /** True if `signature` is that of `jwk` over `input`. */
 export function verifySignature(input: string | Bytes, signature: Bytes, key: PublicKey): boolean {
-  return signature.byteLength === 64 && verify(null, typeof input === 'string' ? Buffer.from(input, 'utf8') : input, key.key, signature);
+  return (
+    signature.byteLength === 64 &&
+    verify(null, typeof input === 'string' ? Buffer.from(input, 'utf8') : input, key.key, signature)
+  );
 }
 
 /** 2^255 - 19: a coordinate at or above it is a second spelling of a smaller one. */

@@ -16,11 +16,17 @@ export function nodeHours(res: Resources): number {
 }
 
 /** The first ceiling of the rule that the ticket passes, or undefined. `usedNodeHours`: by this principal, today. */
-export function ceilingRefusal(rule: ResolvedRule, claims: TicketClaims | BatchClaims, usedNodeHours: number): Refusal | undefined {
+export function ceilingRefusal(
+  rule: ResolvedRule,
+  claims: TicketClaims | BatchClaims,
+  usedNodeHours: number,
+): Refusal | undefined {
   const { ceilings } = rule;
   const { res, out } = claims;
   const over = (what: string, asked: number, allowed: number): Refusal | undefined =>
-    asked <= allowed ? undefined : refusal('ceilings', 'E_CEILING', `rule "${rule.name}" allows ${what} ${allowed}, the ticket asks for ${asked}`);
+    asked <= allowed
+      ? undefined
+      : refusal('ceilings', 'E_CEILING', `rule "${rule.name}" allows ${what} ${allowed}, the ticket asks for ${asked}`);
   return (
     over('nodes', res.nodes, ceilings.nodes) ??
     over('gpus (of all nodes)', res.nodes * res.gpusPerNode, ceilings.gpus) ??
@@ -47,7 +53,11 @@ function namesRefusal(rule: string, ceilings: Ceilings, res: Resources): Refusal
 export function pathRefusal(rule: ResolvedRule, args: readonly Arg[], out: Output): Refusal | undefined {
   for (const arg of args) {
     if (arg.at === 'endpoint' && !inside(arg.path, rule.read)) {
-      return refusal('paths', 'E_PATH', `rule "${rule.name}" does not let argument ${arg.name} be read from ${arg.path}`);
+      return refusal(
+        'paths',
+        'E_PATH',
+        `rule "${rule.name}" does not let argument ${arg.name} be read from ${arg.path}`,
+      );
     }
   }
   if (typeof out.to === 'object' && !inside(out.to.path, rule.write)) {

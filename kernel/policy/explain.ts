@@ -12,12 +12,23 @@ export interface Explanation {
 /** Decides as the agent would, and says why. Every rule that was passed over is listed with what did not fit. */
 export function explainAdmission(input: AdmissionInput): Explanation {
   const admission = decideAdmission(input);
-  if (admission.kind === 'known') return { admission, lines: ['known: the ledger holds this ticket and answers from there'] };
+  if (admission.kind === 'known')
+    return { admission, lines: ['known: the ledger holds this ticket and answers from there'] };
   if (admission.kind === 'admit') {
     const { rule, choices, manifest, pin } = admission;
     const misses = missLines(input, admission);
-    const ways = choices.map((choice) => `  runs as: variant ${choice.variant} in ${choice.runtime}${choice.image === undefined ? '' : `, ${choice.image}`}`);
-    return { admission, lines: [`admitted: rule "${rule.name}" lets ${pin} run ${manifest.claims.name} ${manifest.claims.version}`, ...ways, ...misses] };
+    const ways = choices.map(
+      (choice) =>
+        `  runs as: variant ${choice.variant} in ${choice.runtime}${choice.image === undefined ? '' : `, ${choice.image}`}`,
+    );
+    return {
+      admission,
+      lines: [
+        `admitted: rule "${rule.name}" lets ${pin} run ${manifest.claims.name} ${manifest.claims.version}`,
+        ...ways,
+        ...misses,
+      ],
+    };
   }
   const { refusal, chainValid } = admission;
   const first = `refused at step ${refusal.step} with ${refusal.code}: ${refusal.message}`;

@@ -4,7 +4,7 @@
  * Invariants
  *  M1 First match wins. Ceilings come after it and never fall through to a later rule (kernel/policy/ceilings.ts).
  *  M2 A match is a function of the policy and `Subject`, nothing else: no clock, no counters. (So it could be cached by
- *     these; it is not, since 21 rules take under 4 us where the signatures before them take 300.)
+ *     these; it is not, since 21 rules of three patterns each take 10 us where the signatures before them take 300.)
  *  M3 A runtime or image that the ticket, the manifest or the rule does not name is never chosen.
  */
 import type { ArgType, ManifestClaims } from '../tokens/claims.ts';
@@ -58,7 +58,10 @@ export function matchRule(policy: ResolvedPolicy, subject: MatchSubject): Match 
 }
 
 /** Every rule before the match with the part that did not fit: what `policy test` prints. */
-export function explainMatch(policy: ResolvedPolicy, subject: MatchSubject): { match: Match | undefined; misses: Miss[] } {
+export function explainMatch(
+  policy: ResolvedPolicy,
+  subject: MatchSubject,
+): { match: Match | undefined; misses: Miss[] } {
   const misses: Miss[] = [];
   for (const rule of policy.rules) {
     const miss = missOf(rule, subject, policy);
@@ -77,9 +80,13 @@ type Part = Omit<Miss, 'rule'>;
 
 function missOf(rule: ResolvedRule, subject: MatchSubject, policy: ResolvedPolicy): Part | undefined {
   const { claims } = subject.manifest;
-  if (!rule.pins.has(subject.pin)) return { part: 'who', why: `it is for ${[...rule.pins].join(', ')}, not for ${subject.pin}` };
-  if (rule.kinds !== undefined && !rule.kinds.has(claims.kind)) return { part: 'kinds', why: `it does not take kind ${claims.kind}` };
-  return functionMiss(rule, subject, policy) ?? modelMiss(rule.models, subject.manifest, policy) ?? argMiss(rule, subject);
+  if (!rule.pins.has(subject.pin))
+    return { part: 'who', why: `it is for ${[...rule.pins].join(', ')}, not for ${subject.pin}` };
+  if (rule.kinds !== undefined && !rule.kinds.has(claims.kind))
+    return { part: 'kinds', why: `it does not take kind ${claims.kind}` };
+  return (
+    functionMiss(rule, subject, policy) ?? modelMiss(rule.models, subject.manifest, policy) ?? argMiss(rule, subject)
+  );
 }
 
 function functionMiss(rule: ResolvedRule, subject: MatchSubject, policy: ResolvedPolicy): Part | undefined {
@@ -125,7 +132,8 @@ function modelMiss(test: ModelTest, manifest: Manifest, policy: ResolvedPolicy):
 
 function argMiss(rule: ResolvedRule, subject: MatchSubject): Part | undefined {
   if (rule.args === undefined || subject.argTypes === undefined) return undefined;
-  for (const type of subject.argTypes) if (!rule.args.has(type)) return { part: 'args', why: `it does not take ${type} arguments` };
+  for (const type of subject.argTypes)
+    if (!rule.args.has(type)) return { part: 'args', why: `it does not take ${type} arguments` };
   return undefined;
 }
 
@@ -142,7 +150,8 @@ function choicesOf(rule: ResolvedRule, subject: MatchSubject, policy: ResolvedPo
     if (subject.variants !== undefined && !subject.variants.includes(variant.name)) continue;
     if (!imageAllowed(rule, variant, policy)) continue;
     for (const runtime of variant.runtimes) {
-      if (!rule.runtimes.has(runtime) || (subject.runtimes !== undefined && !subject.runtimes.includes(runtime))) continue;
+      if (!rule.runtimes.has(runtime) || (subject.runtimes !== undefined && !subject.runtimes.includes(runtime)))
+        continue;
       // A container runtime needs the image that somebody pinned; without one there is nothing to start.
       if (runtime !== 'process' && variant.image === undefined) continue;
       choices.push({ variant: variant.name, image: variant.image, runtime });
@@ -157,5 +166,8 @@ function noChoice(rule: ResolvedRule, subject: MatchSubject, policy: ResolvedPol
   if (named.length > 0 && named.every((variant) => !imageAllowed(rule, variant, policy))) {
     return { part: 'images', why: 'it allows none of the images of this function' };
   }
-  return { part: 'runtimes', why: `it runs ${[...rule.runtimes].join(', ')}, and no variant that the ticket accepts has that` };
+  return {
+    part: 'runtimes',
+    why: `it runs ${[...rule.runtimes].join(', ')}, and no variant that the ticket accepts has that`,
+  };
 }

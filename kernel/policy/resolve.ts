@@ -63,7 +63,12 @@ export interface Ceilings {
 }
 
 export type FunctionTest =
-  | { readonly kind: 'publisher'; readonly publisher: Publisher; readonly names: Glob; readonly minVersion: Version | undefined }
+  | {
+      readonly kind: 'publisher';
+      readonly publisher: Publisher;
+      readonly names: Glob;
+      readonly minVersion: Version | undefined;
+    }
   | { readonly kind: 'digests'; readonly digests: ReadonlySet<string> }
   | { readonly kind: 'self' };
 
@@ -127,7 +132,8 @@ export function resolvePolicy(raw: unknown, bytes: Bytes, options: ResolvePolicy
   const named: PublicJwk[] = [];
   const authorities = resolveAuthorities(file, options, named);
   const names = new Set(file.rules.map((rule) => rule.name));
-  if (names.size !== file.rules.length) throw bad('rules', 'two rules have one name; receipts could not say which allowed a run');
+  if (names.size !== file.rules.length)
+    throw bad('rules', 'two rules have one name; receipts could not say which allowed a run');
   return {
     digest: named.length === 0 ? digestOf(bytes) : digestOf(sha256Of(bytes, ...named.map(thumbprint))),
     endpoint: file.endpoint,
@@ -148,7 +154,8 @@ function bad(place: string, why: string): FarfieldError {
 
 function resolveAuthorities(file: RawPolicy, options: ResolvePolicyOptions, named: PublicJwk[]): Authorities {
   const raw = file.authorities ?? {};
-  if ((raw.issuers?.length ?? 0) > 0) throw bad('authorities.issuers', 'comes in a later version; pin keys with `farfield endpoint trust`');
+  if ((raw.issuers?.length ?? 0) > 0)
+    throw bad('authorities.issuers', 'comes in a later version; pin keys with `farfield endpoint trust`');
   const pinned = new Map<string, PinnedKey>();
   (raw.pinned ?? []).forEach((pin, k) => {
     const place = `authorities.pinned.${k}`;
@@ -170,10 +177,16 @@ function resolveAuthorities(file: RawPolicy, options: ResolvePolicyOptions, name
 }
 
 /** Keys as the file gives them, or from the JWKS file that it names. */
-function resolveKeys(keys: PublicJwk[] | string, place: string, options: ResolvePolicyOptions, named: PublicJwk[]): PublicJwk[] {
+function resolveKeys(
+  keys: PublicJwk[] | string,
+  place: string,
+  options: ResolvePolicyOptions,
+  named: PublicJwk[],
+): PublicJwk[] {
   let jwks: PublicJwk[];
   if (typeof keys === 'string') {
-    if (options.readJwks === undefined) throw bad(place, `names the file ${keys}, which cannot be read here; write the keys themselves`);
+    if (options.readJwks === undefined)
+      throw bad(place, `names the file ${keys}, which cannot be read here; write the keys themselves`);
     jwks = keysOfSet(options.readJwks(keys), `${place} (${keys})`);
     named.push(...jwks);
   } else {
@@ -192,12 +205,14 @@ function resolveKeys(keys: PublicJwk[] | string, place: string, options: Resolve
 /** The public keys of a JWKS; members such as `kid` and `use` are common there and say nothing that we need. */
 function keysOfSet(set: unknown, place: string): PublicJwk[] {
   // An array answers to `keys` too, with its method: look at own members only.
-  const keys = typeof set === 'object' && set !== null && Object.hasOwn(set, 'keys') ? (set as { keys: unknown }).keys : set;
+  const keys =
+    typeof set === 'object' && set !== null && Object.hasOwn(set, 'keys') ? (set as { keys: unknown }).keys : set;
   if (!Array.isArray(keys) || keys.length === 0) throw bad(place, 'is no JWKS: an object with `keys`');
   return keys.map((key: unknown) => {
     const { kty, crv, x, d } = (typeof key === 'object' && key !== null ? key : {}) as Record<string, unknown>;
     if (d !== undefined) throw bad(place, 'holds a private key; give the public keys only, and replace this one');
-    if (kty !== 'OKP' || crv !== 'Ed25519' || typeof x !== 'string') throw bad(place, 'holds a key that is not Ed25519');
+    if (kty !== 'OKP' || crv !== 'Ed25519' || typeof x !== 'string')
+      throw bad(place, 'holds a key that is not Ed25519');
     return { kty, crv, x };
   });
 }
@@ -208,17 +223,27 @@ const DATE_TIME = /^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}(:\d{2})?(Z|[+-]\d{2}:\d{2})$/;
 function resolveUntil(until: number | string, place: string): number {
   if (typeof until === 'number') return until;
   // Without a zone a time would mean another instant on every host: a date is UTC, a time must say.
-  const ms = DATE.test(until) ? Date.parse(`${until}T00:00:00Z`) : DATE_TIME.test(until) ? Date.parse(until) : Number.NaN;
-  if (Number.isNaN(ms)) throw bad(place, 'is no date (2027-01-01), time with zone (2027-01-01T12:00Z) or count of seconds');
+  const ms = DATE.test(until)
+    ? Date.parse(`${until}T00:00:00Z`)
+    : DATE_TIME.test(until)
+      ? Date.parse(until)
+      : Number.NaN;
+  if (Number.isNaN(ms))
+    throw bad(place, 'is no date (2027-01-01), time with zone (2027-01-01T12:00Z) or count of seconds');
   return Math.floor(ms / 1000);
 }
 
 function resolveRule(rule: RawRule, place: string, authorities: Authorities): ResolvedRule {
   if ('issuer' in rule.who) throw bad(`${place}.who`, 'names an issuer, which comes in a later version; name a pin');
-  if (rule.runAs !== undefined) throw bad(`${place}.runAs`, 'is for multi-user agents, which come in a later version; everything runs as the agent');
+  if (rule.runAs !== undefined)
+    throw bad(
+      `${place}.runAs`,
+      'is for multi-user agents, which come in a later version; everything runs as the agent',
+    );
   const pins = typeof rule.who.pin === 'string' ? [rule.who.pin] : rule.who.pin;
   const known = new Set([...authorities.pinned.values()].map((pin) => pin.name));
-  for (const pin of pins) if (!known.has(pin)) throw bad(`${place}.who.pin`, `names ${pin}, whom authorities.pinned does not list`);
+  for (const pin of pins)
+    if (!known.has(pin)) throw bad(`${place}.who.pin`, `names ${pin}, whom authorities.pinned does not list`);
   return {
     name: rule.name,
     pins: new Set(pins),
@@ -245,7 +270,8 @@ function resolveFunctions(rule: RawRule, place: string, authorities: Authorities
   if ('self' in functions) return { kind: 'self' };
   if ('digests' in functions) return { kind: 'digests', digests: new Set(functions.digests) };
   const minVersion = functions.minVersion === undefined ? undefined : parseVersion(functions.minVersion);
-  if (functions.minVersion !== undefined && minVersion === undefined) throw bad(`${place}.minVersion`, 'is no version such as 1.2 or 1.2.3');
+  if (functions.minVersion !== undefined && minVersion === undefined)
+    throw bad(`${place}.minVersion`, 'is no version such as 1.2 or 1.2.3');
   return {
     kind: 'publisher',
     publisher: publisherOf(functions.publisher, `${place}.publisher`, authorities),
@@ -265,7 +291,8 @@ function resolveModels(rule: RawRule, place: string, authorities: Authorities): 
 function resolveFolders(folders: readonly string[] | undefined, place: string): string[] {
   return (folders ?? []).map((folder, k) => {
     const parts = folder.split('/').filter((part) => part !== '');
-    if (folder.includes('\0') || parts.some((part) => part === '.' || part === '..')) throw bad(`${place}.${k}`, 'must not hold . or ..');
+    if (folder.includes('\0') || parts.some((part) => part === '.' || part === '..'))
+      throw bad(`${place}.${k}`, 'must not hold . or ..');
     return parts.length === 0 ? '/' : `/${parts.join('/')}/`;
   });
 }

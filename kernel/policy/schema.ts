@@ -13,8 +13,15 @@ const Sha256 = T.String({ pattern: '^sha256:[0-9a-f]{64}$' });
 const Digest = T.String({ pattern: '^(sha256|sif|oci|oms1):[0-9a-f]{64}$' });
 const Name = T.String({ minLength: 1, maxLength: 128, pattern: '^[A-Za-z0-9][A-Za-z0-9._/@+-]*$' });
 const Pattern = T.String({ minLength: 1, maxLength: 128, pattern: '^[A-Za-z0-9*][A-Za-z0-9._/@+*-]*$' });
-const Folder = T.String({ pattern: '^/', maxLength: 4096, description: 'absolute; what lies in it is allowed, symbolic links are not followed' });
-const Jwk = T.Object({ kty: T.Literal('OKP'), crv: T.Literal('Ed25519'), x: T.String({ pattern: '^[A-Za-z0-9_-]{43}$' }) }, closed);
+const Folder = T.String({
+  pattern: '^/',
+  maxLength: 4096,
+  description: 'absolute; what lies in it is allowed, symbolic links are not followed',
+});
+const Jwk = T.Object(
+  { kty: T.Literal('OKP'), crv: T.Literal('Ed25519'), x: T.String({ pattern: '^[A-Za-z0-9_-]{43}$' }) },
+  closed,
+);
 const Keys = T.Union([T.Array(Jwk, { minItems: 1, maxItems: 64 }), T.String({ minLength: 1, maxLength: 4096 })], {
   description: 'the public keys, or the name of a JWKS file beside the policy',
 });
@@ -33,7 +40,13 @@ const Pinned = T.Object(
 );
 
 const Publisher = T.Object(
-  { name: Name, jwks: Keys, threshold: T.Optional(T.Integer({ minimum: 1, maximum: 8, description: 'distinct keys that must sign; 1 unless given' })) },
+  {
+    name: Name,
+    jwks: Keys,
+    threshold: T.Optional(
+      T.Integer({ minimum: 1, maximum: 8, description: 'distinct keys that must sign; 1 unless given' }),
+    ),
+  },
   closed,
 );
 
@@ -51,7 +64,10 @@ const Authorities = T.Object(
 const Who = T.Union(
   [
     T.Object({ pin: T.Union([Name, T.Array(Name, { minItems: 1, ...list })]) }, closed),
-    T.Object({ issuer: Name, group: T.Optional(T.String({ maxLength: 256 })), id: T.Optional(T.String({ maxLength: 256 })) }, closed),
+    T.Object(
+      { issuer: Name, group: T.Optional(T.String({ maxLength: 256 })), id: T.Optional(T.String({ maxLength: 256 })) },
+      closed,
+    ),
   ],
   { description: 'by the name of a pinned key; by an issuer (reserved)' },
 );
@@ -69,7 +85,10 @@ const Functions = T.Union([
   T.Object({ self: T.Literal(true) }, closed),
 ]);
 
-const Models = T.Union([T.Object({ publisher: Name }, closed), T.Object({ digests: T.Array(Digest, { minItems: 1, ...list }) }, closed)]);
+const Models = T.Union([
+  T.Object({ publisher: Name }, closed),
+  T.Object({ digests: T.Array(Digest, { minItems: 1, ...list }) }, closed),
+]);
 
 const Ceilings = T.Object(
   {
@@ -79,7 +98,9 @@ const Ceilings = T.Object(
     memMiBPerNode: T.Optional(T.Integer({ minimum: 1 })),
     wallS: T.Optional(T.Integer({ minimum: 1 })),
     maxBytes: T.Optional(T.Integer({ minimum: 0, description: 'of one result' })),
-    concurrent: T.Optional(T.Integer({ minimum: 1, description: 'items of one principal that run at the same time under this rule' })),
+    concurrent: T.Optional(
+      T.Integer({ minimum: 1, description: 'items of one principal that run at the same time under this rule' }),
+    ),
     nodeHoursPerDay: T.Optional(T.Number({ minimum: 0, description: 'of one principal under this rule' })),
     accounts: T.Optional(T.Array(Name, list)),
     queues: T.Optional(T.Array(Name, list)),
@@ -106,9 +127,15 @@ export const Rule = T.Object(
     images: T.Optional(T.Array(Digest, { ...list, description: 'left out: whatever the manifest pins' })),
     models: T.Optional(Models),
     args: T.Optional(T.Array(ArgType, { description: 'left out: every type' })),
-    paths: T.Optional(T.Object({ read: T.Optional(T.Array(Folder, list)), write: T.Optional(T.Array(Folder, list)) }, closed)),
+    paths: T.Optional(
+      T.Object({ read: T.Optional(T.Array(Folder, list)), write: T.Optional(T.Array(Folder, list)) }, closed),
+    ),
     runtimes: T.Optional(
-      T.Array(Name, { minItems: 1, maxItems: 8, description: '[apptainer] unless given; `process` contains nothing and must be named' }),
+      T.Array(Name, {
+        minItems: 1,
+        maxItems: 8,
+        description: '[apptainer] unless given; `process` contains nothing and must be named',
+      }),
     ),
     resources: T.Optional(Ceilings),
     runAs: T.Optional(RunAs),
@@ -118,7 +145,9 @@ export const Rule = T.Object(
 
 const Revoked = T.Object(
   {
-    kids: T.Optional(T.Array(Thumbprint, { ...list, description: 'session keys, long-term keys and publisher keys alike' })),
+    kids: T.Optional(
+      T.Array(Thumbprint, { ...list, description: 'session keys, long-term keys and publisher keys alike' }),
+    ),
     subs: T.Optional(T.Array(Name, { ...list, description: 'names of pinned keys' })),
     delegations: T.Optional(T.Array(Sha256, list)),
     tickets: T.Optional(T.Array(Sha256, list)),
@@ -131,14 +160,18 @@ const Revoked = T.Object(
 
 export const PolicyShape = T.Object(
   {
-    endpoint: T.Optional(T.String({ pattern: '^[A-Za-z0-9_-]{43}$', description: 'must be the id of the endpoint that loads this' })),
+    endpoint: T.Optional(
+      T.String({ pattern: '^[A-Za-z0-9_-]{43}$', description: 'must be the id of the endpoint that loads this' }),
+    ),
     clockToleranceS: T.Optional(T.Integer({ minimum: 0, maximum: 600 })),
     maxTicketLifeS: T.Optional(T.Integer({ minimum: 60, maximum: 366 * 86400 })),
     maxRobotLifeS: T.Optional(T.Integer({ minimum: 60, maximum: 3660 * 86400 })),
     authorities: T.Optional(Authorities),
     rules: T.Array(Rule, { maxItems: 1024, description: 'the first that matches decides; none: refused' }),
     revoked: T.Optional(Revoked),
-    onRevoke: T.Optional(T.Enum(['finish', 'kill'], { description: 'what happens to running work that a reload revokes' })),
+    onRevoke: T.Optional(
+      T.Enum(['finish', 'kill'], { description: 'what happens to running work that a reload revokes' }),
+    ),
   },
   { ...closed, title: 'Farfield site policy' },
 );
@@ -149,5 +182,8 @@ export type RawRule = Static<typeof Rule>;
 /** The JSON Schema of a policy file, for editors and config/. */
 export function policyJsonSchema(): Record<string, unknown> {
   // TypeBox keeps its own marks in properties that JSON leaves out.
-  return { $schema: 'https://json-schema.org/draft/2020-12/schema', ...(JSON.parse(JSON.stringify(PolicyShape)) as object) };
+  return {
+    $schema: 'https://json-schema.org/draft/2020-12/schema',
+    ...(JSON.parse(JSON.stringify(PolicyShape)) as object),
+  };
 }

@@ -8,7 +8,7 @@
  *
  * docs/security.md has the table of all claims, generated from here.
  */
-import { type Static, type TSchema, Type as T } from 'typebox';
+import { type Static, Type as T, type TSchema } from 'typebox';
 import { MAX_ARGS, MAX_ITEMS } from '../limits.ts';
 
 const closed = { additionalProperties: false } as const;
@@ -34,8 +34,14 @@ export const ArgType = T.Enum(['json', 'npy', 'arrow', 'hdf5', 'bytes']);
 
 /** One argument, by digest. `path` and `sel` are signed; the digest may be left out only `at: endpoint`, where it is measured. */
 export const Arg = T.Union([
-  T.Object({ name: Name, type: ArgType, at: T.Literal('inline'), digest: Sha256, size: Count, sel: T.Optional(Path) }, closed),
-  T.Object({ name: Name, type: ArgType, at: T.Literal('blob'), digest: Sha256, size: Count, sel: T.Optional(Path) }, closed),
+  T.Object(
+    { name: Name, type: ArgType, at: T.Literal('inline'), digest: Sha256, size: Count, sel: T.Optional(Path) },
+    closed,
+  ),
+  T.Object(
+    { name: Name, type: ArgType, at: T.Literal('blob'), digest: Sha256, size: Count, sel: T.Optional(Path) },
+    closed,
+  ),
   T.Object(
     {
       name: Name,
@@ -119,9 +125,15 @@ export const TicketClaims = T.Object({ ...ticketCommon, args: Args }, closed);
 export const BatchClaims = T.Object(
   {
     ...ticketCommon,
-    itm: T.Object({ kind: T.Literal('list1'), n: T.Integer({ minimum: 1, maximum: MAX_ITEMS }), sha256: Sha256 }, closed),
+    itm: T.Object(
+      { kind: T.Literal('list1'), n: T.Integer({ minimum: 1, maximum: MAX_ITEMS }), sha256: Sha256 },
+      closed,
+    ),
     max: T.Optional(
-      T.Object({ nodeHours: T.Optional(T.Number({ minimum: 0 })), concurrent: T.Optional(T.Integer({ minimum: 1 })) }, closed),
+      T.Object(
+        { nodeHours: T.Optional(T.Number({ minimum: 0 })), concurrent: T.Optional(T.Integer({ minimum: 1 })) },
+        closed,
+      ),
     ),
   },
   closed,
@@ -185,7 +197,10 @@ export const CancelClaims = T.Object(
       {
         principal: Thumbprint,
         jti: Jti,
-        items: T.Union([T.Literal('all'), T.Array(T.Integer({ minimum: 0, maximum: MAX_ITEMS - 1 }), { minItems: 1, maxItems: MAX_ITEMS })]),
+        items: T.Union([
+          T.Literal('all'),
+          T.Array(T.Integer({ minimum: 0, maximum: MAX_ITEMS - 1 }), { minItems: 1, maxItems: MAX_ITEMS }),
+        ]),
         tkt: T.Optional(Sha256),
       },
       closed,
@@ -211,7 +226,10 @@ export const ManifestClaims = T.Object(
     ),
     models: T.Array(ModelRef, { maxItems: 8 }),
     variants: T.Array(
-      T.Object({ name: Name, image: T.Optional(Digest), runtimes: T.Array(Name, { minItems: 1, maxItems: 8 }) }, closed),
+      T.Object(
+        { name: Name, image: T.Optional(Digest), runtimes: T.Array(Name, { minItems: 1, maxItems: 8 }) },
+        closed,
+      ),
       { minItems: 1, maxItems: 16 },
     ),
   },
@@ -310,7 +328,13 @@ export const Measured = T.Object(
 );
 
 const ResultRef = T.Object(
-  { digest: Sha256, size: Count, type: ArgType, at: T.Union([T.Literal('inline'), T.Literal('blob'), T.Literal('endpoint')]), path: T.Optional(Path) },
+  {
+    digest: Sha256,
+    size: Count,
+    type: ArgType,
+    at: T.Union([T.Literal('inline'), T.Literal('blob'), T.Literal('endpoint')]),
+    path: T.Optional(Path),
+  },
   closed,
 );
 

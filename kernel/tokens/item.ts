@@ -2,8 +2,8 @@
 import type { Bytes } from '../bytes.ts';
 import { FarfieldError } from '../errors.ts';
 import { parseStrict } from '../json.ts';
-import { MAX_ITEM_BYTES } from '../limits.ts';
 import { reservedField } from '../jws.ts';
+import { MAX_ITEM_BYTES } from '../limits.ts';
 import { check } from '../schema.ts';
 import { ItemBody } from './claims.ts';
 
@@ -16,6 +16,7 @@ export function openItem(i: number, bytes: Bytes): ItemBody {
   const checked = check(ItemBody, value);
   if (checked.ok) return checked.value;
   const reserved = reservedField(value);
-  if (reserved !== undefined) throw new FarfieldError('E_TOKEN_RESERVED', `item ${i}: ${reserved} is reserved for a later version`);
+  if (reserved !== undefined)
+    throw new FarfieldError('E_TOKEN_RESERVED', `item ${i}: ${reserved} is reserved for a later version`);
   throw new FarfieldError('E_ITEMS', `item ${i}: ${checked.path} ${checked.message}`);
 }

@@ -77,7 +77,12 @@ interface ReadEntry {
   readonly signature: Bytes;
 }
 
-function readManifest(text: Bytes | string): { payload: string; bytes: Bytes; entries: ReadEntry[]; claims: ManifestClaims } {
+function readManifest(text: Bytes | string): {
+  payload: string;
+  bytes: Bytes;
+  entries: ReadEntry[];
+  claims: ManifestClaims;
+} {
   const { payload, signatures } = readGeneral(text);
   const bytes = fromBase64Url(payload);
   if (bytes === undefined) throw form('its payload is not canonical base64url');
@@ -88,12 +93,14 @@ function readManifest(text: Bytes | string): { payload: string; bytes: Bytes; en
 
 function readGeneral(text: Bytes | string): { payload: string; signatures: SignatureEntry[] } {
   const size = typeof text === 'string' ? Buffer.byteLength(text) : text.byteLength;
-  if (size > MAX_MANIFEST_BYTES) throw new FarfieldError('E_TOKEN_SIZE', `a manifest of ${size} bytes is over ${MAX_MANIFEST_BYTES}`);
+  if (size > MAX_MANIFEST_BYTES)
+    throw new FarfieldError('E_TOKEN_SIZE', `a manifest of ${size} bytes is over ${MAX_MANIFEST_BYTES}`);
   const value = parseStrict(text);
   if (!hasExactly(value, ['payload', 'signatures'])) throw form('it has other members than payload and signatures');
   const { payload, signatures } = value;
   if (typeof payload !== 'string' || !Array.isArray(signatures)) throw form('payload and signatures are missing');
-  if (signatures.length < 1 || signatures.length > MAX_SIGNATURES) throw form(`it has not 1 to ${MAX_SIGNATURES} signatures`);
+  if (signatures.length < 1 || signatures.length > MAX_SIGNATURES)
+    throw form(`it has not 1 to ${MAX_SIGNATURES} signatures`);
   return { payload, signatures: signatures.map(signatureEntry) };
 }
 
@@ -109,15 +116,20 @@ function signatureEntry(value: unknown): SignatureEntry {
 function readSignature(entry: SignatureEntry): ReadEntry {
   const header = fromBase64Url(entry.protected);
   const signature = fromBase64Url(entry.signature);
-  if (header === undefined || signature?.byteLength !== 64) throw form('a signature is not canonical base64url of 64 bytes');
+  if (header === undefined || signature?.byteLength !== 64)
+    throw form('a signature is not canonical base64url of 64 bytes');
   const { typ, kid } = readHeader(header);
-  if (typ !== TYP) throw new FarfieldError('E_TOKEN_TYP', `a signature of this manifest is of type ${typ.slice(0, 64)}`);
+  if (typ !== TYP)
+    throw new FarfieldError('E_TOKEN_TYP', `a signature of this manifest is of type ${typ.slice(0, 64)}`);
   return { kid, header: entry.protected, signature };
 }
 
 function hasExactly<K extends string>(value: unknown, keys: readonly K[]): value is Record<K, unknown> {
   return (
-    typeof value === 'object' && value !== null && Object.keys(value).length === keys.length && keys.every((key) => Object.hasOwn(value, key))
+    typeof value === 'object' &&
+    value !== null &&
+    Object.keys(value).length === keys.length &&
+    keys.every((key) => Object.hasOwn(value, key))
   );
 }
 

@@ -1,14 +1,33 @@
 import t from 'tap';
-import { ADMISSION_STEPS, type AdmissionInput, createManifestCache, decideAdmission, decideCancel, decideLaunch, decideSubmission, itemRefusal } from '#kernel/admission.ts';
-import { createChainCache, openChain } from '#kernel/chain.ts';
+import {
+  ADMISSION_STEPS,
+  type AdmissionInput,
+  createManifestCache,
+  decideAdmission,
+  decideCancel,
+  decideLaunch,
+  decideSubmission,
+  itemRefusal,
+} from '#kernel/admission.ts';
 import { toBase64Url, utf8 } from '#kernel/bytes.ts';
+import { createChainCache, openChain } from '#kernel/chain.ts';
 import { digestOf } from '#kernel/ids.ts';
 import { itemsRoot, leafList } from '#kernel/items.ts';
 import { parseToken, type Signer, signToken, tokenHash } from '#kernel/jws.ts';
 import { type ResolvedPolicy, resolvePolicy } from '#kernel/policy/resolve.ts';
 import type { Claims } from '#kernel/tokens/claims.ts';
 import { addSignature, openManifest, signManifest } from '#kernel/tokens/manifest.ts';
-import { IMAGE_DIGEST, manifestClaims, MODEL_DIGEST, newDelegation, newJti, newParty, newSigner, NOW, ticketClaims } from './parties.ts';
+import {
+  IMAGE_DIGEST,
+  MODEL_DIGEST,
+  manifestClaims,
+  NOW,
+  newDelegation,
+  newJti,
+  newParty,
+  newSigner,
+  ticketClaims,
+} from './parties.ts';
 
 const party = newParty();
 const rule = {
@@ -74,7 +93,10 @@ function forged(typ: string, payload: unknown, signer: Signer, header: object = 
 }
 const flip = (text: string): string => text.slice(0, -86) + (text.at(-86) === 'A' ? 'B' : 'A') + text.slice(-85);
 const ticketNow = (): Claims<'farfield-ticket+jwt'> => ticketClaims(party, digestOf('x'));
-const delegationNow = (): Claims<'farfield-delegation+jwt'> => JSON.parse(Buffer.from(newDelegation(party).split('.')[1] ?? '', 'base64url').toString()) as Claims<'farfield-delegation+jwt'>;
+const delegationNow = (): Claims<'farfield-delegation+jwt'> =>
+  JSON.parse(
+    Buffer.from(newDelegation(party).split('.')[1] ?? '', 'base64url').toString(),
+  ) as Claims<'farfield-delegation+jwt'>;
 const other = newSigner();
 const res = ticketNow().res;
 
@@ -82,15 +104,23 @@ const res = ticketNow().res;
 const REFUSALS: Record<string, Bend> = {
   'size E_TOKEN_SIZE': { text: () => 'a'.repeat(20_000) },
   'form E_TOKEN_FORM': { text: (text) => `${text}=` },
-  'form E_TOKEN_HEADER': { text: () => forged('farfield-ticket+jwt', ticketNow(), party.session, { jwk: party.session.jwk }) },
+  'form E_TOKEN_HEADER': {
+    text: () => forged('farfield-ticket+jwt', ticketNow(), party.session, { jwk: party.session.jwk }),
+  },
   'form E_TOKEN_TYP': { text: () => newDelegation(party) },
-  'form E_TOKEN_CLAIMS': { text: () => forged('farfield-ticket+jwt', { ...ticketNow(), aud: [party.root.kid, other.kid] }, party.session) },
-  'form E_TOKEN_RESERVED': { text: () => forged('farfield-ticket+jwt', { ...ticketNow(), net: 'host' }, party.session) },
+  'form E_TOKEN_CLAIMS': {
+    text: () => forged('farfield-ticket+jwt', { ...ticketNow(), aud: [party.root.kid, other.kid] }, party.session),
+  },
+  'form E_TOKEN_RESERVED': {
+    text: () => forged('farfield-ticket+jwt', { ...ticketNow(), net: 'host' }, party.session),
+  },
   'chain E_TOKEN_SIZE': { links: () => [] },
   'chain E_TOKEN_FORM': { links: () => ['a.b'] },
   'chain E_TOKEN_HEADER': { links: () => [forged('farfield-delegation+jwt', {}, party.principal, { alg: 'none' })] },
   'chain E_TOKEN_TYP': { links: () => [forged('farfield-ticket+jwt', {}, party.principal)] },
-  'chain E_TOKEN_CLAIMS': { links: () => [forged('farfield-delegation+jwt', { ...delegationNow(), x: 1 }, party.principal)] },
+  'chain E_TOKEN_CLAIMS': {
+    links: () => [forged('farfield-delegation+jwt', { ...delegationNow(), x: 1 }, party.principal)],
+  },
   'chain E_TOKEN_RESERVED': { links: ([link]) => [link ?? '', link ?? '', link ?? ''] },
   'chain E_TOKEN_SIGNATURE': { links: ([link]) => [flip(link ?? '')] },
   'chain E_KEY_WEAK': { delegation: { cnf: { kty: 'OKP', crv: 'Ed25519', x: `AQ${'A'.repeat(41)}` } } },
@@ -100,11 +130,20 @@ const REFUSALS: Record<string, Bend> = {
   'signature E_TOKEN_SIGNATURE': { text: flip },
   'audience E_AUDIENCE': { ticket: { aud: other.kid } },
   'ledger E_REPLAY': { input: { known: () => ({ ticketHash: digestOf('another ticket') }) } },
-  'trust E_UNTRUSTED': { policy: { authorities: { pinned: [{ kid: other.kid, name: 'alice', until: NOW + 86400 }], publishers: [{ name: 'hedm', jwks: [party.publisher.jwk] }] } } },
+  'trust E_UNTRUSTED': {
+    policy: {
+      authorities: {
+        pinned: [{ kid: other.kid, name: 'alice', until: NOW + 86400 }],
+        publishers: [{ name: 'hedm', jwks: [party.publisher.jwk] }],
+      },
+    },
+  },
   'chain-time E_NOT_YET': { delegation: { iat: NOW + 100 } },
   'chain-time E_CHAIN_EXPIRED': { delegation: { exp: NOW - 100, adm: NOW - 100 } },
   'chain-time E_LIFE': { delegation: { use: 'robot', exp: NOW + 100 * 86400, adm: NOW + 100 * 86400 } },
-  'manifest E_MANIFEST': { ticket: { fn: { name: 'peaks/braggnn', version: '1.2.0', manifest: digestOf('altered code') } } },
+  'manifest E_MANIFEST': {
+    ticket: { fn: { name: 'peaks/braggnn', version: '1.2.0', manifest: digestOf('altered code') } },
+  },
   'times E_NOT_YET': { ticket: { iat: NOW + 100 } },
   'times E_EXPIRED': { ticket: { iat: NOW - 900, exp: NOW - 100 } },
   'times E_LIFE': { ticket: { exp: NOW + 15 * 86400 } },
@@ -135,7 +174,12 @@ for (const [step, codes] of Object.entries(ADMISSION_STEPS)) {
       const bend = REFUSALS[`${step} ${code}`];
       if (bend === undefined) return t.fail('no delivery of this test reaches it');
       const admission = decideAdmission(delivery(bend));
-      t.match(admission, { kind: 'refuse', refusal: { step, code }, chainValid: COMMITTED.includes(step), alarm: step === 'ledger' });
+      t.match(admission, {
+        kind: 'refuse',
+        refusal: { step, code },
+        chainValid: COMMITTED.includes(step),
+        alarm: step === 'ledger',
+      });
     });
   }
 }
@@ -146,11 +190,20 @@ t.test('steps keep their order: of two faults the earlier step answers', async (
   for (const first of keys) {
     for (const second of keys) {
       const [a, b] = [REFUSALS[first], REFUSALS[second]];
-      if (a === undefined || b === undefined || steps.indexOf(first.split(' ')[0] ?? '') >= steps.indexOf(second.split(' ')[0] ?? '')) continue;
+      if (
+        a === undefined ||
+        b === undefined ||
+        steps.indexOf(first.split(' ')[0] ?? '') >= steps.indexOf(second.split(' ')[0] ?? '')
+      )
+        continue;
       // Faults in different parts of the delivery can be put together; those that bend one part cannot.
       if (Object.keys(a).some((key) => key in b)) continue;
       const admission = decideAdmission(delivery({ ...a, ...b }));
-      t.equal(admission.kind === 'refuse' ? `${admission.refusal.step} ${admission.refusal.code}` : admission.kind, first, `${first}, then ${second}`);
+      t.equal(
+        admission.kind === 'refuse' ? `${admission.refusal.step} ${admission.refusal.code}` : admission.kind,
+        first,
+        `${first}, then ${second}`,
+      );
     }
   }
 });
@@ -227,15 +280,32 @@ t.test('a manifest that is not what the ticket says of it is refused', async (t)
     'another version': { ticket: { fn: { name: 'peaks/braggnn', version: '1.2.1', manifest: party.manifestDigest } } },
     'another model': { ticket: { mdl: [{ name: 'braggnn', digest: `oms1:${'00'.repeat(32)}` }] } },
     'no model': { ticket: { mdl: [] } },
-    'one model twice': { ticket: { mdl: [{ name: 'braggnn', digest: MODEL_DIGEST }, { name: 'braggnn', digest: MODEL_DIGEST }] } },
+    'one model twice': {
+      ticket: {
+        mdl: [
+          { name: 'braggnn', digest: MODEL_DIGEST },
+          { name: 'braggnn', digest: MODEL_DIGEST },
+        ],
+      },
+    },
     'a variant that it lacks': { ticket: { var: ['sambanova'] } },
-    'an argument that it lacks': { ticket: { args: [...ticketNow().args, { name: 'evil', type: 'json', at: 'inline', digest: digestOf('x'), size: 1 }] } },
-    'an argument of another type': { ticket: { args: [{ name: 'patches', type: 'json', at: 'inline', digest: digestOf('x'), size: 1 }] } },
+    'an argument that it lacks': {
+      ticket: {
+        args: [...ticketNow().args, { name: 'evil', type: 'json', at: 'inline', digest: digestOf('x'), size: 1 }],
+      },
+    },
+    'an argument of another type': {
+      ticket: { args: [{ name: 'patches', type: 'json', at: 'inline', digest: digestOf('x'), size: 1 }] },
+    },
     'an argument twice': { ticket: { args: [...ticketNow().args, ...ticketNow().args] } },
     'an argument missing': { ticket: { args: [] } },
   };
   for (const [name, bend] of Object.entries(bends)) {
-    t.match(decideAdmission(delivery(bend)), { kind: 'refuse', refusal: { step: 'manifest', code: 'E_MANIFEST' } }, name);
+    t.match(
+      decideAdmission(delivery(bend)),
+      { kind: 'refuse', refusal: { step: 'manifest', code: 'E_MANIFEST' } },
+      name,
+    );
   }
   t.match(decideAdmission(delivery({ input: { manifest: 'no JSON' } })), { refusal: { code: 'E_MANIFEST' } });
 });
@@ -251,8 +321,16 @@ t.test('a manifest below its signature threshold is not run, and a second signat
   t.match(decideAdmission(delivery({ policy })), { refusal: { code: 'E_POLICY' } });
   const both = addSignature(party.manifest, reviewer);
   t.equal(decideAdmission(delivery({ policy, manifest: both })).kind, 'admit');
-  t.match(decideAdmission(delivery({ policy: { ...policy, revoked: { kids: [reviewer.kid] } }, manifest: both })), { refusal: { code: 'E_POLICY' } }, 'a revoked key does not count');
-  t.match(decideAdmission(delivery({ policy, manifest: addSignature(party.manifest, newSigner()) })), { refusal: { code: 'E_POLICY' } }, 'a stranger does not count');
+  t.match(
+    decideAdmission(delivery({ policy: { ...policy, revoked: { kids: [reviewer.kid] } }, manifest: both })),
+    { refusal: { code: 'E_POLICY' } },
+    'a revoked key does not count',
+  );
+  t.match(
+    decideAdmission(delivery({ policy, manifest: addSignature(party.manifest, newSigner()) })),
+    { refusal: { code: 'E_POLICY' } },
+    'a stranger does not count',
+  );
 });
 
 t.test('a session key runs its own function only if delegation and rule both say so', async (t) => {
@@ -261,8 +339,16 @@ t.test('a session key runs its own function only if delegation and rule both say
   const define = { scope: { define: true } };
   t.equal(decideAdmission(delivery({ manifest, rules: self, delegation: define })).kind, 'admit');
   t.match(decideAdmission(delivery({ manifest, rules: self })), { refusal: { code: 'E_POLICY' } }, 'not delegated');
-  t.match(decideAdmission(delivery({ manifest, delegation: define })), { refusal: { code: 'E_POLICY' } }, 'no such rule');
-  t.match(decideAdmission(delivery({ rules: self, delegation: define })), { refusal: { code: 'E_POLICY' } }, 'signed by somebody else');
+  t.match(
+    decideAdmission(delivery({ manifest, delegation: define })),
+    { refusal: { code: 'E_POLICY' } },
+    'no such rule',
+  );
+  t.match(
+    decideAdmission(delivery({ rules: self, delegation: define })),
+    { refusal: { code: 'E_POLICY' } },
+    'signed by somebody else',
+  );
 });
 
 t.test('each kind of revocation refuses', async (t) => {
@@ -270,31 +356,70 @@ t.test('each kind of revocation refuses', async (t) => {
   const lists: Record<string, string[]> = {
     kids: [party.principal.kid],
     subs: ['alice'],
-    delegations: [tokenHash(String(input.chain instanceof Array ? input.chain[0] : ''))],
+    delegations: [tokenHash(String(Array.isArray(input.chain) ? input.chain[0] : ''))],
     tickets: [tokenHash(String(input.ticket))],
     manifests: [party.manifestDigest],
     models: [MODEL_DIGEST],
   };
   for (const [list, values] of Object.entries(lists)) {
-    t.match(decideAdmission({ ...input, policy: policyOf({ revoked: { [list]: values } }) }), { refusal: { code: 'E_REVOKED', step: 'revocation' } }, list);
+    t.match(
+      decideAdmission({ ...input, policy: policyOf({ revoked: { [list]: values } }) }),
+      { refusal: { code: 'E_REVOKED', step: 'revocation' } },
+      list,
+    );
   }
   const imageRevoked = decideAdmission({ ...input, policy: policyOf({ revoked: { images: [IMAGE_DIGEST] } }) });
   t.match(imageRevoked, { kind: 'admit' }, 'another variant remains');
-  if (imageRevoked.kind === 'admit') t.same(imageRevoked.choices.map((choice) => choice.variant), ['cpu']);
-  const onlyImage = delivery({ manifest: signManifest(manifestClaims({ variants: [{ name: 'cuda', image: IMAGE_DIGEST, runtimes: ['apptainer'] }] }), [party.publisher]), policy: { revoked: { images: [IMAGE_DIGEST] } } });
+  if (imageRevoked.kind === 'admit')
+    t.same(
+      imageRevoked.choices.map((choice) => choice.variant),
+      ['cpu'],
+    );
+  const onlyImage = delivery({
+    manifest: signManifest(
+      manifestClaims({ variants: [{ name: 'cuda', image: IMAGE_DIGEST, runtimes: ['apptainer'] }] }),
+      [party.publisher],
+    ),
+    policy: { revoked: { images: [IMAGE_DIGEST] } },
+  });
   t.match(decideAdmission(onlyImage), { refusal: { code: 'E_REVOKED' } });
 });
 
 t.test('the key of a pin counts until its date, and under its own name', async (t) => {
-  t.match(decideAdmission(delivery({ input: { nowS: NOW }, policy: { authorities: { pinned: [{ kid: party.principal.kid, name: 'alice', until: NOW - 61 }], publishers: [{ name: 'hedm', jwks: [party.publisher.jwk] }] } } })), { refusal: { code: 'E_UNTRUSTED' } });
+  t.match(
+    decideAdmission(
+      delivery({
+        input: { nowS: NOW },
+        policy: {
+          authorities: {
+            pinned: [{ kid: party.principal.kid, name: 'alice', until: NOW - 61 }],
+            publishers: [{ name: 'hedm', jwks: [party.publisher.jwk] }],
+          },
+        },
+      }),
+    ),
+    { refusal: { code: 'E_UNTRUSTED' } },
+  );
   const bob = { sub: { iss: 'pin', id: 'bob' } };
-  t.match(decideAdmission(delivery({ delegation: bob, ticket: bob })), { refusal: { code: 'E_UNTRUSTED' } }, 'the name of another');
+  t.match(
+    decideAdmission(delivery({ delegation: bob, ticket: bob })),
+    { refusal: { code: 'E_UNTRUSTED' } },
+    'the name of another',
+  );
   const campus = { sub: { iss: 'campus', id: 'alice' } };
-  t.match(decideAdmission(delivery({ delegation: campus, ticket: campus })), { refusal: { code: 'E_UNTRUSTED' } }, 'an issuer that is not trusted');
+  t.match(
+    decideAdmission(delivery({ delegation: campus, ticket: campus })),
+    { refusal: { code: 'E_UNTRUSTED' } },
+    'an issuer that is not trusted',
+  );
 });
 
 t.test('every ceiling refuses on its own, and never falls through to a wider rule', async (t) => {
-  const wide = { ...rule, name: 'wide', resources: { nodes: 1000, gpus: 1000, wallS: 86400, accounts: ['X'], queues: ['Y'] } };
+  const wide = {
+    ...rule,
+    name: 'wide',
+    resources: { nodes: 1000, gpus: 1000, wallS: 86400, accounts: ['X'], queues: ['Y'] },
+  };
   const asks: Record<string, Partial<Claims<'farfield-ticket+jwt'>>> = {
     nodes: { res: { ...res, nodes: 3 } },
     gpus: { res: { ...res, nodes: 2, gpusPerNode: 3 } },
@@ -306,7 +431,11 @@ t.test('every ceiling refuses on its own, and never falls through to a wider rul
   for (const [name, ticket] of Object.entries(asks)) {
     t.match(decideAdmission(delivery({ ticket, rules: [rule, wide] })), { refusal: { code: 'E_CEILING' } }, name);
   }
-  t.match(decideAdmission(delivery({ input: { usedNodeHours: () => 9.99 } })), { refusal: { code: 'E_CEILING' } }, 'node-hours of the day');
+  t.match(
+    decideAdmission(delivery({ input: { usedNodeHours: () => 9.99 } })),
+    { refusal: { code: 'E_CEILING' } },
+    'node-hours of the day',
+  );
   t.equal(decideAdmission(delivery({ ticket: { res: { ...res, account: 'MAT123', queue: 'gpu' } } })).kind, 'admit');
 });
 
@@ -319,39 +448,64 @@ t.test('a batch ticket is admitted without its items, and each item is judged by
   const link = newDelegation(party);
   const { args: _none, ...common } = ticketClaims(party, tokenHash(link));
   const item = Buffer.from(JSON.stringify({ args: ticketNow().args }));
-  const claims: Claims<'farfield-batch+jwt'> = { ...common, itm: { kind: 'list1', n: 1, sha256: itemsRoot(leafList([item.length], item)) } };
-  const admission = decideAdmission({ ...delivery({ rules: [{ ...rule, args: ['npy', 'hdf5'] }] }), ticket: signToken('farfield-batch+jwt', claims, party.session), chain: [link] });
+  const claims: Claims<'farfield-batch+jwt'> = {
+    ...common,
+    itm: { kind: 'list1', n: 1, sha256: itemsRoot(leafList([item.length], item)) },
+  };
+  const admission = decideAdmission({
+    ...delivery({ rules: [{ ...rule, args: ['npy', 'hdf5'] }] }),
+    ticket: signToken('farfield-batch+jwt', claims, party.session),
+    chain: [link],
+  });
   if (admission.kind !== 'admit') return t.fail(JSON.stringify(admission));
   const out = claims.out;
-  const refusal = (args: Claims<'farfield-ticket+jwt'>['args']): string | undefined => itemRefusal(admission.manifest, admission.rule, { args }, out)?.code;
+  const refusal = (args: Claims<'farfield-ticket+jwt'>['args']): string | undefined =>
+    itemRefusal(admission.manifest, admission.rule, { args }, out)?.code;
   t.equal(refusal(ticketNow().args), undefined);
   t.equal(refusal([]), 'E_MANIFEST');
-  t.equal(refusal([...ticketNow().args, { name: 'options', type: 'json', at: 'inline', digest: digestOf('x'), size: 1 }]), 'E_POLICY');
+  t.equal(
+    refusal([...ticketNow().args, { name: 'options', type: 'json', at: 'inline', digest: digestOf('x'), size: 1 }]),
+    'E_POLICY',
+  );
   t.equal(refusal([{ name: 'patches', type: 'hdf5', at: 'endpoint', path: '/data/x.h5' }]), undefined);
   t.equal(refusal([{ name: 'patches', type: 'hdf5', at: 'endpoint', path: '/data2/x.h5' }]), 'E_PATH');
 });
 
-t.test('revocation, an expired ticket or a narrower policy stop a launch; an expired delegation does not', async (t) => {
-  const input = delivery();
-  const admission = decideAdmission(input);
-  if (admission.kind !== 'admit') return t.fail();
-  const { ticket, chain, manifest } = admission;
-  const choice = admission.choices[0];
-  if (choice === undefined) return t.fail();
-  const launch = (policy: ResolvedPolicy, nowS = NOW): string | undefined => decideLaunch({ ticket, chain, manifest, policy, nowS, choice })?.code;
-  t.equal(launch(policyOf()), undefined);
-  t.equal(launch(policyOf(), NOW + 3600), undefined, 'the delegation ends now, the ticket does too');
-  t.equal(launch(policyOf(), NOW + 3661), 'E_EXPIRED');
-  t.equal(launch(policyOf({ revoked: { kids: [party.session.kid] } })), 'E_REVOKED');
-  t.equal(launch(policyOf({}, [])), 'E_POLICY');
-  t.equal(launch(policyOf({}, [{ ...rule, runtimes: ['apptainer'] }])), 'E_POLICY', 'the runtime about to start');
-  t.equal(launch(policyOf({}, [{ ...rule, resources: { nodes: 1, wallS: 60 } }])), 'E_CEILING');
-  t.equal(launch(policyOf({ authorities: { pinned: [{ kid: other.kid, name: 'alice', until: NOW + 99 }], publishers: [{ name: 'hedm', jwks: [party.publisher.jwk] }] } })), 'E_UNTRUSTED');
-  const waiting = delivery({ delegation: { exp: NOW + 1, adm: NOW + 1 }, ticket: { exp: NOW + 86400 } });
-  const weekend = decideAdmission(waiting);
-  if (weekend.kind !== 'admit') return t.fail();
-  t.equal(decideLaunch({ ...weekend, policy: policyOf(), nowS: NOW + 80_000, choice }), undefined);
-});
+t.test(
+  'revocation, an expired ticket or a narrower policy stop a launch; an expired delegation does not',
+  async (t) => {
+    const input = delivery();
+    const admission = decideAdmission(input);
+    if (admission.kind !== 'admit') return t.fail();
+    const { ticket, chain, manifest } = admission;
+    const choice = admission.choices[0];
+    if (choice === undefined) return t.fail();
+    const launch = (policy: ResolvedPolicy, nowS = NOW): string | undefined =>
+      decideLaunch({ ticket, chain, manifest, policy, nowS, choice })?.code;
+    t.equal(launch(policyOf()), undefined);
+    t.equal(launch(policyOf(), NOW + 3600), undefined, 'the delegation ends now, the ticket does too');
+    t.equal(launch(policyOf(), NOW + 3661), 'E_EXPIRED');
+    t.equal(launch(policyOf({ revoked: { kids: [party.session.kid] } })), 'E_REVOKED');
+    t.equal(launch(policyOf({}, [])), 'E_POLICY');
+    t.equal(launch(policyOf({}, [{ ...rule, runtimes: ['apptainer'] }])), 'E_POLICY', 'the runtime about to start');
+    t.equal(launch(policyOf({}, [{ ...rule, resources: { nodes: 1, wallS: 60 } }])), 'E_CEILING');
+    t.equal(
+      launch(
+        policyOf({
+          authorities: {
+            pinned: [{ kid: other.kid, name: 'alice', until: NOW + 99 }],
+            publishers: [{ name: 'hedm', jwks: [party.publisher.jwk] }],
+          },
+        }),
+      ),
+      'E_UNTRUSTED',
+    );
+    const waiting = delivery({ delegation: { exp: NOW + 1, adm: NOW + 1 }, ticket: { exp: NOW + 86400 } });
+    const weekend = decideAdmission(waiting);
+    if (weekend.kind !== 'admit') return t.fail();
+    t.equal(decideLaunch({ ...weekend, policy: policyOf(), nowS: NOW + 80_000, choice }), undefined);
+  },
+);
 
 t.test('the broker takes what anybody can check, and refuses what nobody could admit', async (t) => {
   const at = (bend: Bend, nowS = NOW): string => {
@@ -361,7 +515,9 @@ t.test('the broker takes what anybody can check, and refuses what nobody could a
   t.equal(at({}), 'take');
   for (const key of Object.keys(REFUSALS)) {
     const step = key.split(' ')[0] ?? '';
-    const mine = ['size', 'form', 'chain', 'scope', 'signature'].includes(step) || (/^(times|chain-time) /.test(key) && !/LIFE|EPOCH/.test(key));
+    const mine =
+      ['size', 'form', 'chain', 'scope', 'signature'].includes(step) ||
+      (/^(times|chain-time) /.test(key) && !/LIFE|EPOCH/.test(key));
     t.equal(at(REFUSALS[key] ?? {}), mine ? key : 'take', key);
   }
 });
@@ -390,12 +546,17 @@ t.test('a cancel holds for its own principal, endpoint and time', async (t) => {
   t.equal(decide({ iat: NOW - 400, exp: NOW - 100 }), 'E_EXPIRED');
   t.equal(decide({ iat: NOW + 100, exp: NOW + 400 }), 'E_NOT_YET');
   t.equal(decide({}, flip), 'E_TOKEN_SIGNATURE');
-  t.equal(decide({}, () => 'x'), 'E_TOKEN_FORM');
+  t.equal(
+    decide({}, () => 'x'),
+    'E_TOKEN_FORM',
+  );
 });
 
 t.test('a ticket parsed before is checked all the same', async (t) => {
   const input = delivery();
   const parsed = parseToken('farfield-ticket+jwt', flip(String(input.ticket)));
   const chain = openChain(input.chain as string[]);
-  t.match(decideAdmission({ ...input, ticket: parsed, chain }), { refusal: { step: 'signature', code: 'E_TOKEN_SIGNATURE' } });
+  t.match(decideAdmission({ ...input, ticket: parsed, chain }), {
+    refusal: { step: 'signature', code: 'E_TOKEN_SIGNATURE' },
+  });
 });

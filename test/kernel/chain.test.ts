@@ -2,7 +2,7 @@ import t from 'tap';
 import { bindingRefusal, chainRefusal, createChainCache, openChain } from '#kernel/chain.ts';
 import { parseToken, signToken, tokenHash } from '#kernel/jws.ts';
 import type { Claims } from '#kernel/tokens/claims.ts';
-import { delegationClaims, newDelegation, newJti, newParty, newSigner, NOW, ticketClaims } from './parties.ts';
+import { delegationClaims, NOW, newDelegation, newJti, newParty, newSigner, ticketClaims } from './parties.ts';
 
 const party = newParty();
 type Delegation = Partial<Claims<'farfield-delegation+jwt'>>;
@@ -12,7 +12,12 @@ const refuse = (delegation: Delegation, ticket: Ticket = {}, nowS = NOW): string
   const link = newDelegation(party, delegation);
   const chain = openChain([link]);
   const claims = ticketClaims(party, tokenHash(link), ticket);
-  return chainRefusal(chain, parseToken('farfield-ticket+jwt', signToken('farfield-ticket+jwt', claims, party.session)), nowS, 60)?.code;
+  return chainRefusal(
+    chain,
+    parseToken('farfield-ticket+jwt', signToken('farfield-ticket+jwt', claims, party.session)),
+    nowS,
+    60,
+  )?.code;
 };
 
 t.test('a delegation leads from the session key to the principal', async (t) => {
@@ -31,7 +36,11 @@ t.test('a delegation that does not hold by itself is refused', async (t) => {
     ['admission before signing ends', { adm: NOW }, 'E_CHAIN'],
     ['a session of 13 hours', { iat: NOW, exp: NOW + 13 * 3600, adm: NOW + 13 * 3600 }, 'E_LIFE'],
     ['waiting, for any endpoint', { adm: NOW + 7200 }, 'E_CHAIN'],
-    ['waiting, for two endpoints', { adm: NOW + 7200, scope: { endpoints: [party.root.kid, stranger.kid] } }, 'E_CHAIN'],
+    [
+      'waiting, for two endpoints',
+      { adm: NOW + 7200, scope: { endpoints: [party.root.kid, stranger.kid] } },
+      'E_CHAIN',
+    ],
     ['the key of another', { jwk: stranger.jwk }, 'E_TOKEN_SIGNATURE'],
     ['a weak session key', { cnf: { kty: 'OKP', crv: 'Ed25519', x: `AQ${'A'.repeat(41)}` } }, 'E_KEY_WEAK'],
   ];
@@ -46,7 +55,9 @@ t.test('a chain of no links, too many, or of something else is refused', async (
   t.throws(() => openChain([link, link, link, link, link]), { code: 'E_TOKEN_SIZE' });
   t.throws(() => openChain([link, link, link]), { code: 'E_TOKEN_RESERVED' });
   t.throws(() => openChain([link, link]), { code: 'E_TOKEN_TYP' });
-  t.throws(() => openChain([signToken('farfield-ticket+jwt', ticketClaims(party, tokenHash(link)), party.session)]), { code: 'E_TOKEN_TYP' });
+  t.throws(() => openChain([signToken('farfield-ticket+jwt', ticketClaims(party, tokenHash(link)), party.session)]), {
+    code: 'E_TOKEN_TYP',
+  });
 });
 
 t.test('a credential of another key or person is refused', async (t) => {
@@ -69,7 +80,11 @@ t.test('a credential of another key or person is refused', async (t) => {
   const link = newDelegation(party);
   t.equal(openChain([link, credential({})]).credential?.claims.iss, issuer.kid);
   t.throws(() => openChain([link, credential({ cnf: { jkt: issuer.kid } })]), { code: 'E_CHAIN' });
-  t.throws(() => openChain([link, credential({ sub: { iss: 'campus', id: 'alice' } })]), { code: 'E_CHAIN' }, 'equal id at two issuers');
+  t.throws(
+    () => openChain([link, credential({ sub: { iss: 'campus', id: 'alice' } })]),
+    { code: 'E_CHAIN' },
+    'equal id at two issuers',
+  );
   t.not(openChain([link, credential({})]).digest, openChain([link]).digest);
 });
 
@@ -82,7 +97,11 @@ t.test('a ticket is bound to its session key, its delegation and its person', as
   t.equal(refused(mine), undefined);
   const other = newSigner();
   t.equal(refused({ ...mine, iss: other.kid }, other), 'E_CHAIN', 'another session key');
-  t.equal(refused({ ...mine, dlg: tokenHash(newDelegation(party, { exp: NOW + 10, adm: NOW + 10 })) }), 'E_CHAIN', 'another delegation');
+  t.equal(
+    refused({ ...mine, dlg: tokenHash(newDelegation(party, { exp: NOW + 10, adm: NOW + 10 })) }),
+    'E_CHAIN',
+    'another delegation',
+  );
   t.equal(refused({ ...mine, sub: { iss: 'pin', id: 'bob' } }), 'E_CHAIN', 'another person');
   // Mallory delegates to Alice's session key, to be credited with (or to change) Alice's work.
   const mallory = newSigner();
@@ -91,7 +110,13 @@ t.test('a ticket is bound to its session key, its delegation and its person', as
     { ...delegationClaims(party), iss: mallory.kid, jwk: mallory.jwk },
     mallory,
   );
-  t.equal(bindingRefusal(openChain([stolen]), parseToken('farfield-ticket+jwt', signToken('farfield-ticket+jwt', mine, party.session)))?.code, 'E_CHAIN');
+  t.equal(
+    bindingRefusal(
+      openChain([stolen]),
+      parseToken('farfield-ticket+jwt', signToken('farfield-ticket+jwt', mine, party.session)),
+    )?.code,
+    'E_CHAIN',
+  );
 });
 
 t.test('a delegation is judged on this clock, and iat must lie inside it', async (t) => {
@@ -124,7 +149,12 @@ t.test('a cancel is signed under the principal that it cancels for', async (t) =
     target: { principal, jti: newJti(), items: 'all' },
   });
   const refused = (claims: Claims<'farfield-cancel+jwt'>): string | undefined =>
-    chainRefusal(openChain([link]), parseToken('farfield-cancel+jwt', signToken('farfield-cancel+jwt', claims, party.session)), NOW, 60)?.code;
+    chainRefusal(
+      openChain([link]),
+      parseToken('farfield-cancel+jwt', signToken('farfield-cancel+jwt', claims, party.session)),
+      NOW,
+      60,
+    )?.code;
   t.equal(refused(cancel(party.principal.kid)), undefined);
   t.equal(refused(cancel(newSigner().kid)), 'E_FORBIDDEN');
 });

@@ -1,15 +1,25 @@
 import t from 'tap';
 import { openDescriptor, openStatus, readDescriptor } from '#kernel/endpoint.ts';
-import { signToken } from '#kernel/jws.ts';
 import { digestOf } from '#kernel/ids.ts';
+import { signToken } from '#kernel/jws.ts';
 import type { Claims } from '#kernel/tokens/claims.ts';
-import { newParty, newSigner, NOW } from './parties.ts';
+import { NOW, newParty, newSigner } from './parties.ts';
 
 const { root, online } = newParty();
 const descriptor = (changes: Partial<Claims<'farfield-endpoint+jwt'>> = {}, signer = root): string =>
   signToken(
     'farfield-endpoint+jwt',
-    { v: 1, iss: root.kid, jwk: root.jwk, name: 'site-a', seq: 3, sign: online.jwk, iat: NOW - 60, exp: NOW + 86400, ...changes },
+    {
+      v: 1,
+      iss: root.kid,
+      jwk: root.jwk,
+      name: 'site-a',
+      seq: 3,
+      sign: online.jwk,
+      iat: NOW - 60,
+      exp: NOW + 86400,
+      ...changes,
+    },
     signer,
   );
 

@@ -1,5 +1,5 @@
-import t from 'tap';
 import fc from 'fast-check';
+import t from 'tap';
 import { FarfieldError } from '#kernel/errors.ts';
 import { parseStrict } from '#kernel/json.ts';
 
@@ -14,7 +14,13 @@ const refused = (text: string | Uint8Array): string => {
 };
 
 t.test('a key written twice is refused, however it is spelt and however deep', async (t) => {
-  for (const text of ['{"aud":1,"aud":2}', '{"aud":1,"\\u0061ud":2}', '[{"a":{"b":1,"b":1}}]', '{"":1,"":2}', '{"a":":","a":1}']) {
+  for (const text of [
+    '{"aud":1,"aud":2}',
+    '{"aud":1,"\\u0061ud":2}',
+    '[{"a":{"b":1,"b":1}}]',
+    '{"":1,"":2}',
+    '{"a":":","a":1}',
+  ]) {
     t.equal(refused(text), 'E_TOKEN_FORM', text);
   }
 });
@@ -65,12 +71,16 @@ t.test('whatever JSON.stringify writes is read back as JSON.parse reads it', asy
 
 t.test('a member repeated anywhere in a document is found', async (t) => {
   fc.assert(
-    fc.property(fc.dictionary(fc.string({ minLength: 1 }), fc.jsonValue({ maxDepth: 3 }), { minKeys: 1 }), fc.nat(), (object, pick) => {
-      const keys = Object.keys(object);
-      const key = keys[pick % keys.length] ?? '';
-      const body = keys.map((k) => `${JSON.stringify(k)}:${JSON.stringify(object[k])}`);
-      return refused(`{${[...body, `${JSON.stringify(key)}:0`].join(',')}}`) === 'E_TOKEN_FORM';
-    }),
+    fc.property(
+      fc.dictionary(fc.string({ minLength: 1 }), fc.jsonValue({ maxDepth: 3 }), { minKeys: 1 }),
+      fc.nat(),
+      (object, pick) => {
+        const keys = Object.keys(object);
+        const key = keys[pick % keys.length] ?? '';
+        const body = keys.map((k) => `${JSON.stringify(k)}:${JSON.stringify(object[k])}`);
+        return refused(`{${[...body, `${JSON.stringify(key)}:0`].join(',')}}`) === 'E_TOKEN_FORM';
+      },
+    ),
     { numRuns: 1000 },
   );
   t.pass();

@@ -33,7 +33,10 @@ t.test('a token opens with the key that signed it, and its hash is that of its s
   const token = openToken('farfield-ticket+jwt', good, party.session.jwk);
   t.equal(token.hash, tokenHash(good));
   t.equal(token.claims.aud, party.root.kid);
-  t.equal(codeOf(() => verifyToken(token, newSigner().jwk)), 'E_TOKEN_SIGNATURE');
+  t.equal(
+    codeOf(() => verifyToken(token, newSigner().jwk)),
+    'E_TOKEN_SIGNATURE',
+  );
 });
 
 t.test('a header other than exactly {alg, typ, kid} is refused', async (t) => {
@@ -57,7 +60,11 @@ t.test('a token of another type, an unknown or a reserved one, is refused in eve
   for (const typ of Object.keys(CLAIMS) as TokenType[]) {
     if (typ === 'farfield-ticket+jwt') continue;
     t.equal(codeOfToken(forge({ ...header, typ }, ticketClaims(party, dlg))), 'E_TOKEN_TYP', typ);
-    t.equal(codeOf(() => parseToken(typ, good)), 'E_TOKEN_TYP', `a ticket as ${typ}`);
+    t.equal(
+      codeOf(() => parseToken(typ, good)),
+      'E_TOKEN_TYP',
+      `a ticket as ${typ}`,
+    );
   }
   t.equal(codeOfToken(forge({ ...header, typ: 'JWT' }, {})), 'E_TOKEN_TYP');
   t.equal(codeOfToken(forge({ ...header, typ: 'farfield-revocation+jwt' }, {})), 'E_TOKEN_RESERVED');
@@ -99,10 +106,23 @@ t.test('the same signature in another spelling is refused', async (t) => {
   for (let bits = 1; bits < 4; bits += 1) {
     const twin = good.slice(0, -1) + (alphabet[(last & ~3) | ((last + bits) & 3)] ?? '');
     t.not(twin, good);
-    t.same(Buffer.from(twin.split('.')[2] ?? '', 'base64url'), Buffer.from(good.split('.')[2] ?? '', 'base64url'), 'the same bytes');
+    t.same(
+      Buffer.from(twin.split('.')[2] ?? '', 'base64url'),
+      Buffer.from(good.split('.')[2] ?? '', 'base64url'),
+      'the same bytes',
+    );
     t.equal(codeOfToken(twin), 'E_TOKEN_FORM');
   }
-  for (const bent of [`${good}=`, `${good}.`, `.${good}`, good.replace('.', '..'), `${good}\n`, '', '..', good.replaceAll('_', '/')]) {
+  for (const bent of [
+    `${good}=`,
+    `${good}.`,
+    `.${good}`,
+    good.replace('.', '..'),
+    `${good}\n`,
+    '',
+    '..',
+    good.replaceAll('_', '/'),
+  ]) {
     if (bent !== good) t.equal(codeOfToken(bent), 'E_TOKEN_FORM', bent.slice(-20));
   }
 });
@@ -115,7 +135,10 @@ t.test('a token over its size is refused before it is parsed, and cannot be sign
     at: 'endpoint' as const,
     path: `/${'x'.repeat(2000)}`,
   }));
-  t.equal(codeOf(() => signToken('farfield-ticket+jwt', ticketClaims(party, dlg, { args }), party.session)), 'E_TOKEN_SIZE');
+  t.equal(
+    codeOf(() => signToken('farfield-ticket+jwt', ticketClaims(party, dlg, { args }), party.session)),
+    'E_TOKEN_SIZE',
+  );
 });
 
 const P = 2n ** 255n - 19n;
@@ -136,7 +159,12 @@ function pointsAt(y: bigint): [bigint, bigint][] {
   const x2 = ((y * y - 1n) * power(D * y * y + 1n, P - 2n)) % P;
   let x = power(x2, (P + 3n) / 8n);
   if ((x * x - x2) % P !== 0n) x = (x * power(2n, (P - 1n) / 4n)) % P;
-  return (x * x - x2) % P === 0n ? [[x, y], [P - x, y]] : [];
+  return (x * x - x2) % P === 0n
+    ? [
+        [x, y],
+        [P - x, y],
+      ]
+    : [];
 }
 
 function double([x, y]: [bigint, bigint]): [bigint, bigint] {
@@ -156,10 +184,12 @@ t.test('every key of small order, and every second spelling of a key, is refused
   const small = [0n, 1n, P - 1n, eighth, P - eighth];
   for (const y of small) {
     t.ok(pointsAt(y).length > 0, 'it is on the curve');
-    for (const point of pointsAt(y)) t.same(double(double(double(point))), [0n, 1n], `8 times (.., ${y}) is the identity`);
+    for (const point of pointsAt(y))
+      t.same(double(double(double(point))), [0n, 1n], `8 times (.., ${y}) is the identity`);
     for (const sign of [0, 1]) t.throws(() => assertStrongKey(jwkOf(y, sign)), { code: 'E_KEY_WEAK' });
   }
-  for (let y = P; y < 2n ** 255n; y += 1n) t.throws(() => assertStrongKey(jwkOf(y, 0)), { code: 'E_KEY_WEAK' }, 'not canonical');
+  for (let y = P; y < 2n ** 255n; y += 1n)
+    t.throws(() => assertStrongKey(jwkOf(y, 0)), { code: 'E_KEY_WEAK' }, 'not canonical');
   t.throws(() => assertStrongKey({ kty: 'OKP', crv: 'Ed25519', x: 'AAAA' }), { code: 'E_KEY_WEAK' });
   for (let k = 0; k < 50; k += 1) assertStrongKey(newSigner().jwk);
 });
@@ -170,5 +200,8 @@ t.test('the all-purpose signature under the identity point does not verify', asy
   const signature = Buffer.alloc(64);
   signature[0] = 1;
   const input = `${toBase64Url(utf8(JSON.stringify({ ...header, kid: party.session.kid })))}.${good.split('.')[1]}`;
-  t.equal(codeOf(() => openToken('farfield-ticket+jwt', `${input}.${toBase64Url(signature)}`, identity)), 'E_KEY_WEAK');
+  t.equal(
+    codeOf(() => openToken('farfield-ticket+jwt', `${input}.${toBase64Url(signature)}`, identity)),
+    'E_KEY_WEAK',
+  );
 });

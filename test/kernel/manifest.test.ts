@@ -10,7 +10,8 @@ const bend = (change: (value: Record<string, unknown>) => void): string => {
   change(value);
   return JSON.stringify(value);
 };
-const first = (value: Record<string, unknown>): Record<string, unknown> => (value['signatures'] as Record<string, unknown>[])[0] ?? {};
+const first = (value: Record<string, unknown>): Record<string, unknown> =>
+  (value['signatures'] as Record<string, unknown>[])[0] ?? {};
 
 t.test('the digest is that of the payload: one more signature does not change it', async (t) => {
   const opened = openManifest(text, [author.jwk]);
@@ -42,10 +43,26 @@ t.test('a manifest in any other form is refused', async (t) => {
     ['no signature', bend((v) => Object.assign(v, { signatures: [] })), 'E_TOKEN_FORM'],
     ['nine signatures', bend((v) => Object.assign(v, { signatures: Array(9).fill(first(v)) })), 'E_TOKEN_FORM'],
     ['one key twice', bend((v) => Object.assign(v, { signatures: [first(v), first(v)] })), 'E_TOKEN_FORM'],
-    ['another typ', bend((v) => Object.assign(first(v), { protected: header({ ...good, typ: 'farfield-ticket+jwt' }) })), 'E_TOKEN_TYP'],
-    ['another alg', bend((v) => Object.assign(first(v), { protected: header({ ...good, alg: 'EdDSA' }) })), 'E_TOKEN_HEADER'],
-    ['a payload in another spelling', bend((v) => Object.assign(v, { payload: `${String(v['payload'])}=` })), 'E_TOKEN_FORM'],
-    ['an unknown claim', bend((v) => Object.assign(v, { payload: header({ ...manifestClaims(), x: 1 }) })), 'E_TOKEN_CLAIMS'],
+    [
+      'another typ',
+      bend((v) => Object.assign(first(v), { protected: header({ ...good, typ: 'farfield-ticket+jwt' }) })),
+      'E_TOKEN_TYP',
+    ],
+    [
+      'another alg',
+      bend((v) => Object.assign(first(v), { protected: header({ ...good, alg: 'EdDSA' }) })),
+      'E_TOKEN_HEADER',
+    ],
+    [
+      'a payload in another spelling',
+      bend((v) => Object.assign(v, { payload: `${String(v['payload'])}=` })),
+      'E_TOKEN_FORM',
+    ],
+    [
+      'an unknown claim',
+      bend((v) => Object.assign(v, { payload: header({ ...manifestClaims(), x: 1 }) })),
+      'E_TOKEN_CLAIMS',
+    ],
     ['too long', text + ' '.repeat(64 * 1024), 'E_TOKEN_SIZE'],
     ['a compact token', 'a.b.c', 'E_TOKEN_FORM'],
   ];

@@ -1,6 +1,6 @@
-import t from 'tap';
 import { createHash, randomBytes } from 'node:crypto';
 import fc from 'fast-check';
+import t from 'tap';
 import { merkleProof, merkleRoot, merkleRootOf, verifyProof } from '#kernel/merkle.ts';
 
 const leavesOf = (n: number): Buffer[] => Array.from({ length: n }, () => randomBytes(32));

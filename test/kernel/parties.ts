@@ -46,7 +46,13 @@ export function manifestClaims(changes: Partial<ManifestClaims> = {}): ManifestC
 }
 
 export function newParty(changes: Partial<ManifestClaims> = {}): Party {
-  const [principal, session, publisher, root, online] = [newSigner(), newSigner(), newSigner(), newSigner(), newSigner()];
+  const [principal, session, publisher, root, online] = [
+    newSigner(),
+    newSigner(),
+    newSigner(),
+    newSigner(),
+    newSigner(),
+  ];
   const claims = manifestClaims(changes);
   return {
     principal,
@@ -60,7 +66,10 @@ export function newParty(changes: Partial<ManifestClaims> = {}): Party {
   };
 }
 
-export function delegationClaims(party: Party, changes: Partial<Claims<'farfield-delegation+jwt'>> = {}): Claims<'farfield-delegation+jwt'> {
+export function delegationClaims(
+  party: Party,
+  changes: Partial<Claims<'farfield-delegation+jwt'>> = {},
+): Claims<'farfield-delegation+jwt'> {
   return {
     v: 1,
     iss: party.principal.kid,

@@ -1,5 +1,5 @@
-import t from 'tap';
 import fc from 'fast-check';
+import t from 'tap';
 import { utf8 } from '#kernel/bytes.ts';
 import { FarfieldError } from '#kernel/errors.ts';
 import { compileGlob } from '#kernel/globs.ts';
@@ -7,21 +7,37 @@ import { digestOf } from '#kernel/ids.ts';
 import { signToken, tokenHash } from '#kernel/jws.ts';
 import { inside, pathRefusal } from '#kernel/policy/ceilings.ts';
 import { explainAdmission } from '#kernel/policy/explain.ts';
-import { explainMatch, matchRule, type MatchSubject } from '#kernel/policy/match.ts';
+import { explainMatch, type MatchSubject, matchRule } from '#kernel/policy/match.ts';
 import { type ResolvedPolicy, type ResolvePolicyOptions, resolvePolicy } from '#kernel/policy/resolve.ts';
 import { policyJsonSchema } from '#kernel/policy/schema.ts';
 import { atLeast, parseVersion } from '#kernel/policy/version.ts';
 import type { ManifestClaims } from '#kernel/tokens/claims.ts';
-import { IMAGE_DIGEST, manifestClaims, MODEL_DIGEST, newDelegation, newParty, newSigner, NOW, ticketClaims } from './parties.ts';
+import {
+  IMAGE_DIGEST,
+  MODEL_DIGEST,
+  manifestClaims,
+  NOW,
+  newDelegation,
+  newParty,
+  newSigner,
+  ticketClaims,
+} from './parties.ts';
 
 const party = newParty();
 const pinned = [{ kid: party.principal.kid, name: 'alice', until: '2100-01-01' }];
 const publishers = [{ name: 'hedm', jwks: [party.publisher.jwk] }];
 const authorities = { pinned, publishers };
-const rule = { name: 'peaks', who: { pin: 'alice' }, functions: { publisher: 'hedm' }, runtimes: ['process', 'apptainer'] };
+const rule = {
+  name: 'peaks',
+  who: { pin: 'alice' },
+  functions: { publisher: 'hedm' },
+  runtimes: ['process', 'apptainer'],
+};
 
-const resolve = (raw: unknown, options?: ResolvePolicyOptions): ResolvedPolicy => resolvePolicy(raw, utf8(JSON.stringify(raw)), options);
-const withRule = (changes: Record<string, unknown>): ResolvedPolicy => resolve({ authorities, rules: [{ ...rule, ...changes }] });
+const resolve = (raw: unknown, options?: ResolvePolicyOptions): ResolvedPolicy =>
+  resolvePolicy(raw, utf8(JSON.stringify(raw)), options);
+const withRule = (changes: Record<string, unknown>): ResolvedPolicy =>
+  resolve({ authorities, rules: [{ ...rule, ...changes }] });
 
 const subject = (changes: Partial<MatchSubject> = {}, manifest: Partial<ManifestClaims> = {}): MatchSubject => ({
   pin: 'alice',
@@ -47,32 +63,114 @@ const placeOf = (raw: unknown, options?: ResolvePolicyOptions): string => {
 t.test('a policy is loaded whole or not at all, and the message names the place', async (t) => {
   const cases: [string, unknown, RegExp][] = [
     ['an unknown key at the top', { rules: [], rule: [] }, /policy: rule is not a known key/],
-    ['an unknown key in a rule', { authorities, rules: [{ ...rule, function: {} }] }, /rules\.0\.function is not a known key/],
-    ['an unknown key under resources', { authorities, rules: [{ ...rule, resources: { node: 1 } }] }, /rules\.0\.resources\.node is not a known key/],
+    [
+      'an unknown key in a rule',
+      { authorities, rules: [{ ...rule, function: {} }] },
+      /rules\.0\.function is not a known key/,
+    ],
+    [
+      'an unknown key under resources',
+      { authorities, rules: [{ ...rule, resources: { node: 1 } }] },
+      /rules\.0\.resources\.node is not a known key/,
+    ],
     ['no rules', {}, /lacks rules/],
     ['a value of another type', { rules: [], clockToleranceS: '60' }, /clockToleranceS/],
-    ['a pin that nobody has', { authorities, rules: [{ ...rule, who: { pin: 'bob' } }] }, /rules\.0\.who\.pin names bob/],
-    ['a publisher that nobody is', { authorities, rules: [{ ...rule, functions: { publisher: 'x' } }] }, /rules\.0\.functions\.publisher names x/],
-    ['a models publisher that nobody is', { authorities, rules: [{ ...rule, models: { publisher: 'x' } }] }, /rules\.0\.models\.publisher names x/],
-    ['an issuer', { authorities: { ...authorities, issuers: [{ name: 'campus', jwks: 'campus.jwks' }] }, rules: [] }, /issuers comes in a later version/],
-    ['a rule by an issuer', { authorities, rules: [{ ...rule, who: { issuer: 'campus', group: 'x' } }] }, /who names an issuer, which comes in a later version/],
-    ['a local account', { authorities, rules: [{ ...rule, runAs: { user: 'farfield' } }] }, /runAs is for multi-user agents, which come in a later version/],
-    ['one key pinned twice', { authorities: { pinned: [...pinned, { ...pinned[0], name: 'bob' }] }, rules: [] }, /pinned\.1 pins .* a second time/],
-    ['one publisher twice', { authorities: { publishers: [...publishers, ...publishers] }, rules: [] }, /publishers\.1 is a second publisher/],
-    ['a threshold over the keys', { authorities: { publishers: [{ ...publishers[0], threshold: 2 }] }, rules: [] }, /threshold asks for 2 keys of 1/],
-    ['one key of a publisher twice', { authorities: { publishers: [{ name: 'p', jwks: [party.publisher.jwk, party.publisher.jwk] }] }, rules: [] }, /lists one key twice/],
-    ['a weak key', { authorities: { publishers: [{ name: 'p', jwks: [{ kty: 'OKP', crv: 'Ed25519', x: `AQ${'A'.repeat(41)}` }] }] }, rules: [] }, /small order/],
-    ['a date that is none', { authorities: { pinned: [{ ...pinned[0], until: 'soon' }] }, rules: [] }, /until is no date/],
-    ['a time without a zone', { authorities: { pinned: [{ ...pinned[0], until: '2027-01-01T12:00' }] }, rules: [] }, /until is no date/],
+    [
+      'a pin that nobody has',
+      { authorities, rules: [{ ...rule, who: { pin: 'bob' } }] },
+      /rules\.0\.who\.pin names bob/,
+    ],
+    [
+      'a publisher that nobody is',
+      { authorities, rules: [{ ...rule, functions: { publisher: 'x' } }] },
+      /rules\.0\.functions\.publisher names x/,
+    ],
+    [
+      'a models publisher that nobody is',
+      { authorities, rules: [{ ...rule, models: { publisher: 'x' } }] },
+      /rules\.0\.models\.publisher names x/,
+    ],
+    [
+      'an issuer',
+      { authorities: { ...authorities, issuers: [{ name: 'campus', jwks: 'campus.jwks' }] }, rules: [] },
+      /issuers comes in a later version/,
+    ],
+    [
+      'a rule by an issuer',
+      { authorities, rules: [{ ...rule, who: { issuer: 'campus', group: 'x' } }] },
+      /who names an issuer, which comes in a later version/,
+    ],
+    [
+      'a local account',
+      { authorities, rules: [{ ...rule, runAs: { user: 'farfield' } }] },
+      /runAs is for multi-user agents, which come in a later version/,
+    ],
+    [
+      'one key pinned twice',
+      { authorities: { pinned: [...pinned, { ...pinned[0], name: 'bob' }] }, rules: [] },
+      /pinned\.1 pins .* a second time/,
+    ],
+    [
+      'one publisher twice',
+      { authorities: { publishers: [...publishers, ...publishers] }, rules: [] },
+      /publishers\.1 is a second publisher/,
+    ],
+    [
+      'a threshold over the keys',
+      { authorities: { publishers: [{ ...publishers[0], threshold: 2 }] }, rules: [] },
+      /threshold asks for 2 keys of 1/,
+    ],
+    [
+      'one key of a publisher twice',
+      { authorities: { publishers: [{ name: 'p', jwks: [party.publisher.jwk, party.publisher.jwk] }] }, rules: [] },
+      /lists one key twice/,
+    ],
+    [
+      'a weak key',
+      {
+        authorities: { publishers: [{ name: 'p', jwks: [{ kty: 'OKP', crv: 'Ed25519', x: `AQ${'A'.repeat(41)}` }] }] },
+        rules: [],
+      },
+      /small order/,
+    ],
+    [
+      'a date that is none',
+      { authorities: { pinned: [{ ...pinned[0], until: 'soon' }] }, rules: [] },
+      /until is no date/,
+    ],
+    [
+      'a time without a zone',
+      { authorities: { pinned: [{ ...pinned[0], until: '2027-01-01T12:00' }] }, rules: [] },
+      /until is no date/,
+    ],
     ['a relative folder', { authorities, rules: [{ ...rule, paths: { read: ['data'] } }] }, /paths\.read/],
-    ['a folder with ..', { authorities, rules: [{ ...rule, paths: { read: ['/data/../etc'] } }] }, /paths\.read\.0 must not hold/],
+    [
+      'a folder with ..',
+      { authorities, rules: [{ ...rule, paths: { read: ['/data/../etc'] } }] },
+      /paths\.read\.0 must not hold/,
+    ],
     ['two rules of one name', { authorities, rules: [rule, rule] }, /two rules have one name/],
-    ['a minimum that is no version', { authorities, rules: [{ ...rule, functions: { publisher: 'hedm', minVersion: 'latest' } }] }, /minVersion is no version/],
-    ['a pattern of many stars', { authorities, rules: [{ ...rule, functions: { publisher: 'hedm', names: ['*a'.repeat(9)] } }] }, /more than 8 stars/],
-    ['a key file that nobody can read', { authorities: { publishers: [{ name: 'p', jwks: 'p.jwks' }] }, rules: [] }, /names the file p\.jwks/],
+    [
+      'a minimum that is no version',
+      { authorities, rules: [{ ...rule, functions: { publisher: 'hedm', minVersion: 'latest' } }] },
+      /minVersion is no version/,
+    ],
+    [
+      'a pattern of many stars',
+      { authorities, rules: [{ ...rule, functions: { publisher: 'hedm', names: ['*a'.repeat(9)] } }] },
+      /more than 8 stars/,
+    ],
+    [
+      'a key file that nobody can read',
+      { authorities: { publishers: [{ name: 'p', jwks: 'p.jwks' }] }, rules: [] },
+      /names the file p\.jwks/,
+    ],
   ];
   for (const [name, raw, message] of cases) t.match(placeOf(raw), message, name);
-  t.match(placeOf({ endpoint: party.root.kid, rules: [] }, { endpoint: newSigner().kid }), /endpoint is .* but this endpoint is/);
+  t.match(
+    placeOf({ endpoint: party.root.kid, rules: [] }, { endpoint: newSigner().kid }),
+    /endpoint is .* but this endpoint is/,
+  );
   t.equal(placeOf({ endpoint: party.root.kid, rules: [] }, { endpoint: party.root.kid }), 'accepted');
 });
 
@@ -89,7 +187,10 @@ t.test('key files are read through the caller, and their keys are part of the di
 });
 
 t.test('what a rule does not say allows least: one node, no GPU, no path, no process runtime', async (t) => {
-  const [resolved] = resolve({ authorities, rules: [{ name: 'r', who: { pin: ['alice'] }, functions: { publisher: 'hedm' } }] }).rules;
+  const [resolved] = resolve({
+    authorities,
+    rules: [{ name: 'r', who: { pin: ['alice'] }, functions: { publisher: 'hedm' } }],
+  }).rules;
   t.match(resolved?.ceilings, { nodes: 1, gpus: 0, wallS: 3600 });
   t.same([resolved?.read, resolved?.write], [[], []]);
   t.same([...(resolved?.runtimes ?? [])], ['apptainer']);
@@ -127,12 +228,24 @@ t.test('every part of a rule decides on its own', async (t) => {
     { images: [IMAGE_DIGEST] },
     { images: [] },
   ];
-  for (const changes of hits) t.equal(matchRule(withRule(changes), subject())?.rule.name, 'peaks', JSON.stringify(changes));
-  t.same(matchRule(withRule({ images: [] }), subject())?.choices.map((choice) => choice.variant), ['cpu'], 'an image that is not listed is not chosen');
+  for (const changes of hits)
+    t.equal(matchRule(withRule(changes), subject())?.rule.name, 'peaks', JSON.stringify(changes));
+  t.same(
+    matchRule(withRule({ images: [] }), subject())?.choices.map((choice) => choice.variant),
+    ['cpu'],
+    'an image that is not listed is not chosen',
+  );
 });
 
 t.test('the first rule that matches decides', async (t) => {
-  const policy = resolve({ authorities, rules: [{ ...rule, name: 'a', kinds: ['python'] }, { ...rule, name: 'b' }, { ...rule, name: 'c' }] });
+  const policy = resolve({
+    authorities,
+    rules: [
+      { ...rule, name: 'a', kinds: ['python'] },
+      { ...rule, name: 'b' },
+      { ...rule, name: 'c' },
+    ],
+  });
   t.equal(matchRule(policy, subject())?.rule.name, 'b');
 });
 
@@ -143,7 +256,12 @@ t.test('a match is what the first rule that does not miss says, over any policy'
       images: fc.constantFrom([], [IMAGE_DIGEST], [`sif:${'00'.repeat(32)}`]),
       args: fc.subarray(['json', 'npy', 'hdf5', 'arrow'] as const),
       runtimes: fc.subarray(['process', 'apptainer', 'podman'] as const, { minLength: 1 }),
-      functions: fc.constantFrom({ publisher: 'hedm', names: ['peaks/*'] }, { digests: [digestOf('x')] }, { self: true }, { publisher: 'hedm' }),
+      functions: fc.constantFrom(
+        { publisher: 'hedm', names: ['peaks/*'] },
+        { digests: [digestOf('x')] },
+        { self: true },
+        { publisher: 'hedm' },
+      ),
     },
     { requiredKeys: ['functions'] },
   );
@@ -154,7 +272,11 @@ t.test('a match is what the first rule that does not miss says, over any policy'
       const whole = matchRule(resolve({ authorities, rules }), who)?.rule.name;
       const alone = rules.find((r) => matchRule(resolve({ authorities, rules: [r] }), who) !== undefined)?.name;
       const explained = explainMatch(resolve({ authorities, rules }), who);
-      return whole === alone && explained.match?.rule.name === whole && explained.misses.length === (whole === undefined ? rules.length : Number(whole.slice(1)));
+      return (
+        whole === alone &&
+        explained.match?.rule.name === whole &&
+        explained.misses.length === (whole === undefined ? rules.length : Number(whole.slice(1)))
+      );
     }),
     { numRuns: 300 },
   );
@@ -175,7 +297,8 @@ t.test('patterns: one star stays within a part, two cross it, nothing else is sp
     ['*', 'a/b', false],
     ['a*', 'a\nb', true],
   ];
-  for (const [pattern, name, expected] of cases) t.equal(compileGlob(pattern)(name), expected, `${pattern} on ${JSON.stringify(name)}`);
+  for (const [pattern, name, expected] of cases)
+    t.equal(compileGlob(pattern)(name), expected, `${pattern} on ${JSON.stringify(name)}`);
 });
 
 t.test('versions are compared part by part', async (t) => {
@@ -188,11 +311,26 @@ t.test('a path is allowed only inside a folder of the rule, in plain spelling', 
   const [resolved] = withRule({ paths: { read: ['/data/', '/projects/mat'], write: ['/scratch'] } }).rules;
   if (resolved === undefined) return t.fail();
   for (const path of ['/data/x', '/projects/mat/a/b.h5']) t.ok(inside(path, resolved.read), path);
-  for (const path of ['/data', '/data2/x', '/data/../etc/x', '/data/./x', '/data//x', 'data/x', '/data/x/', '/data/\0', '/etc/passwd', '']) {
+  for (const path of [
+    '/data',
+    '/data2/x',
+    '/data/../etc/x',
+    '/data/./x',
+    '/data//x',
+    'data/x',
+    '/data/x/',
+    '/data/\0',
+    '/etc/passwd',
+    '',
+  ]) {
     t.notOk(inside(path, resolved.read), JSON.stringify(path));
   }
   t.equal(pathRefusal(resolved, [], { maxBytes: 1, to: { path: '/scratch/o' } }), undefined);
-  t.equal(pathRefusal(resolved, [], { maxBytes: 1, to: { path: '/data/o' } })?.code, 'E_PATH', 'readable is not writable');
+  t.equal(
+    pathRefusal(resolved, [], { maxBytes: 1, to: { path: '/data/o' } })?.code,
+    'E_PATH',
+    'readable is not writable',
+  );
 });
 
 t.test('policy test prints the rule chosen, or the first refusal and why each rule did not fit', async (t) => {
@@ -209,9 +347,18 @@ t.test('policy test prints the rule chosen, or the first refusal and why each ru
       ledgerEpoch: { n: 1, since: 0 },
       known: () => undefined,
     }).lines.join('\n');
-  t.match(explain([{ ...rule, name: 'first', kinds: ['shell'] }, rule]), /^admitted: rule "peaks" lets alice run peaks\/braggnn 1\.2\.0\n {2}runs as: variant cpu in process[^]*rule "first" does not fit by its kinds/);
-  t.match(explain([{ ...rule, args: ['hdf5'] }]), /^refused at step match with E_POLICY[^]*final[^]*by its args: it does not take npy/);
-  t.match(explain([{ ...rule, resources: { wallS: 10 } }]), /^refused at step ceilings with E_CEILING: rule "peaks" allows wallS 10, the ticket asks for 600/);
+  t.match(
+    explain([{ ...rule, name: 'first', kinds: ['shell'] }, rule]),
+    /^admitted: rule "peaks" lets alice run peaks\/braggnn 1\.2\.0\n {2}runs as: variant cpu in process[\s\S]*rule "first" does not fit by its kinds/,
+  );
+  t.match(
+    explain([{ ...rule, args: ['hdf5'] }]),
+    /^refused at step match with E_POLICY[\s\S]*final[\s\S]*by its args: it does not take npy/,
+  );
+  t.match(
+    explain([{ ...rule, resources: { wallS: 10 } }]),
+    /^refused at step ceilings with E_CEILING: rule "peaks" allows wallS 10, the ticket asks for 600/,
+  );
 });
 
 t.test('the JSON Schema is plain data and closed', async (t) => {

@@ -1,5 +1,6 @@
-import t from 'tap';
 import { randomBytes } from 'node:crypto';
+import t from 'tap';
+import { sha256 } from '#kernel/bytes.ts';
 import { digestOf, ticketId } from '#kernel/ids.ts';
 import {
   detailBytes,
@@ -9,13 +10,12 @@ import {
   packFromJson,
   packToJson,
   receiptLeaf,
-  sealPack,
   STATUS_CODES,
+  sealPack,
   statusName,
   verifyProof,
 } from '#kernel/receipts.ts';
-import { sha256 } from '#kernel/bytes.ts';
-import { newJti, newParty, newSigner, NOW } from './parties.ts';
+import { NOW, newJti, newParty, newSigner } from './parties.ts';
 
 const party = newParty();
 const principal = party.principal.kid;
@@ -44,7 +44,10 @@ function unsigned(n: number): Omit<Pack, 'receipts'> {
         results: Buffer.concat(results),
       },
     ],
-    details: [detailBytes({ res: { type: 'json', at: 'inline' } }), detailBytes({ err: { code: 'E_FUNCTION', message: 'no' } })],
+    details: [
+      detailBytes({ res: { type: 'json', at: 'inline' } }),
+      detailBytes({ err: { code: 'E_FUNCTION', message: 'no' } }),
+    ],
   };
 }
 
@@ -57,9 +60,17 @@ t.test('a sealed pack opens to the same results, as items and through JSON', asy
       const opened = openPack(form, expect);
       const items = [...opened];
       t.equal(items.length, n);
-      t.same(items.map((item) => item.i), pack.tickets[0]?.items);
+      t.same(
+        items.map((item) => item.i),
+        pack.tickets[0]?.items,
+      );
       const last = items[n - 1];
-      t.match(last, { status: 'failed', resultDigest: undefined, result: undefined, detail: { err: { code: 'E_FUNCTION' } } });
+      t.match(last, {
+        status: 'failed',
+        resultDigest: undefined,
+        result: undefined,
+        detail: { err: { code: 'E_FUNCTION' } },
+      });
       if (n > 1) t.equal(items[0]?.resultDigest, digestOf(items[0]?.result ?? ''));
       t.same(opened.item(n - 1), last);
       t.same(opened.item(0), items[0]);
@@ -134,13 +145,15 @@ t.test('a broker that changes any column of a pack is found out', async (t) => {
     },
     'a column shortened': (ticket) => ticket.attempts.pop(),
     'an item dropped': (ticket) => {
-      for (const column of [ticket.items, ticket.attempts, ticket.detail, ticket.meas, ticket.resultSizes]) column.pop();
+      for (const column of [ticket.items, ticket.attempts, ticket.detail, ticket.meas, ticket.resultSizes])
+        column.pop();
       ticket.statuses = ticket.statuses.slice(0, -1);
       ticket.resultDigests = ticket.resultDigests.slice(0, -32);
     },
     'a ticket twice': (ticket, pack) => pack.tickets.push(structuredClone(ticket)),
     'no ticket': (_ticket, pack) => pack.tickets.pop(),
-    'detail bytes': (_ticket, pack) => pack.details.splice(1, 1, detailBytes({ err: { code: 'E_FUNCTION', message: 'yes' } })),
+    'detail bytes': (_ticket, pack) =>
+      pack.details.splice(1, 1, detailBytes({ err: { code: 'E_FUNCTION', message: 'yes' } })),
     principal: (_ticket, pack) => {
       pack.principal = newSigner().kid;
     },
