@@ -3,7 +3,8 @@
  *
  * Invariants
  *  C1 `now()` is wall time and may jump either way; it decides expiry, never how long something took.
- *  C2 `mono()` and timers never run backwards and never follow a jump of the wall clock: leases and time-outs live on them.
+ *  C2 `mono()` and timers never run backwards and never follow a jump of the wall clock: leases and time-outs
+ *     live on them.
  *  C3 A timer has one owner, who can cancel it; a cancelled timer never fires.
  */
 
@@ -58,7 +59,10 @@ export const systemClock: Clock = {
 };
 
 export interface ManualClock extends Clock {
-  /** Lets ms pass: timers fire in the order of their due times, each seeing its own due time. Callbacks run inside the call. */
+  /**
+   * Lets ms pass: timers fire in the order of their due times, each seeing its own due time. Callbacks run
+   * inside the call.
+   */
   advance(ms: number): void;
   /** Like `advance`, and gives promises and I/O one turn after each timer and at the end. */
   drive(ms: number): Promise<void>;

@@ -4,8 +4,9 @@
  *   POST /VERB, JSON body  ->  200 JSON | 200 NDJSON, a line each (follow verbs) | error {code, message}
  *
  * Invariants
- *  N1 The file system is the authentication: the socket is 0600 in a 0700 folder of this user, and a client checks the same before it
- *     speaks, so that nobody can put another daemon in its place. There is no TCP form.
+ *  N1 The file system is the authentication: the socket is 0600 in a 0700 folder of this user, and a client
+ *     checks the same before it speaks, so that nobody can put another daemon in its place. There is no TCP
+ *     form.
  *  N2 A stream ends with a line `{"end":true}` or `{"error":...}`: one that stops without either was cut off.
  *  N3 A follow verb's generator is closed when its reader goes away.
  */
@@ -224,7 +225,8 @@ async function exchange(
   const path = resolve(socketPath);
   assertOwnSocket(path);
   const name = socketName(path);
-  // No time-out on headers or body: a follow verb is silent for as long as nothing happens. The caller's signal is the limit.
+  // No time-out on headers or body: a follow verb is silent for as long as nothing happens. The caller's signal
+  // is the limit.
   const client = new Client('http://control', { socketPath: name.path, headersTimeout: 0, bodyTimeout: 0 });
   const dispose = async (): Promise<void> => {
     await client.destroy();

@@ -1,5 +1,6 @@
 /**
- * DER, as much of it as writing a certificate takes. Reading is left to OpenSSL: a writer cannot be attacked by its input.
+ * DER, as much of it as writing a certificate takes. Reading is left to OpenSSL: a writer cannot be attacked by
+ * its input.
  */
 
 /** Universal tags of X.680 that certificates use. */
@@ -39,7 +40,10 @@ export const implicit = (n: number, bytes: Uint8Array): Uint8Array => tlv(0x80 |
 
 export const boolean = (value: boolean): Uint8Array => tlv(TAG.boolean, Uint8Array.of(value ? 0xff : 0));
 
-/** A positive integer from its big-endian bytes: shortest form, with a zero in front where the top bit would mean minus. */
+/**
+ * A positive integer from its big-endian bytes: shortest form, with a zero in front where the top bit would
+ * mean minus.
+ */
 export function integer(bytes: Uint8Array): Uint8Array {
   let start = 0;
   while (start < bytes.length - 1 && bytes[start] === 0) start++;

@@ -2,9 +2,10 @@
  * Files that must be right after a power cut, and files that must be nobody else's.
  *
  * Invariants
- *  F1 `writeDurable` returns after the bytes, and the name, are on disk; a reader sees the old bytes or the new ones, never a mix.
- *  F2 A folder or secret that others could read or write is refused, with the command that mends it; nothing is mended silently,
- *     because what lay open may have been read already.
+ *  F1 `writeDurable` returns after the bytes, and the name, are on disk; a reader sees the old bytes or the new
+ *     ones, never a mix.
+ *  F2 A folder or secret that others could read or write is refused, with the command that mends it; nothing is
+ *     mended silently, because what lay open may have been read already.
  *  F3 A locked folder has one holder. The kernel releases the lock when the holder dies, however it dies.
  */
 import {
@@ -57,7 +58,10 @@ async function fill(file: FileHandle, bytes: Uint8Array | string, mode: number):
   }
 }
 
-/** Writes aside, fsync, rename, fsync of the folder. On a failure the target is as it was and nothing lies beside it. */
+/**
+ * Writes aside, fsync, rename, fsync of the folder. On a failure the target is as it was and nothing lies
+ * beside it.
+ */
 export async function writeDurable(path: string, bytes: Uint8Array | string, mode = 0o600): Promise<void> {
   const aside = asideName(path);
   try {
@@ -118,7 +122,10 @@ function ownUid(): number | undefined {
   return process.getuid?.();
 }
 
-/** Creates the folder (0700) with its parents, or checks one that exists: a real folder, ours, closed to others. Returns the full path. */
+/**
+ * Creates the folder (0700) with its parents, or checks one that exists: a real folder, ours, closed to others.
+ * Returns the full path.
+ */
 export function openPrivateFolder(path: string): string {
   const full = resolve(path);
   const made = mkdirSync(full, { recursive: true, mode: 0o700 });
@@ -141,7 +148,10 @@ export function openPrivateFolder(path: string): string {
   return full;
 }
 
-/** A secret's bytes, read at the moment of use. Refuses what others can read, what is no regular file, and what is large. */
+/**
+ * A secret's bytes, read at the moment of use. Refuses what others can read, what is no regular file, and what
+ * is large.
+ */
 export function readSecret(path: string): Uint8Array {
   // O_NONBLOCK: opening a FIFO must not hang. The checks are on the opened file, so that no swap can slip between.
   const fd = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK);
@@ -179,8 +189,9 @@ export interface FolderLock extends Disposable {
 /**
  * Takes the folder for this process, or says who has it.
  *
- * Node has no flock. A file with a process id in it is stale after a crash and can be stolen in a race; a socket does not reach over a
- * network file system. SQLite holds a real fcntl lock, in-process doubles included, so an empty database is the lock.
+ * Node has no flock. A file with a process id in it is stale after a crash and can be stolen in a race; a
+ * socket does not reach over a network file system. SQLite holds a real fcntl lock, in-process doubles
+ * included, so an empty database is the lock.
  */
 export function lockFolder(path: string): FolderLock {
   const db = new DatabaseSync(join(path, 'lock'), { timeout: 0 });

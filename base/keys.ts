@@ -41,7 +41,10 @@ export function loadSigner(path: string): Signer {
   return signerFrom(loadKey(path));
 }
 
-/** Writes a key where none is yet. Replacing one would orphan everything that was signed with it: that takes a deliberate rename. */
+/**
+ * Writes a key where none is yet. Replacing one would orphan everything that was signed with it: that takes a
+ * deliberate rename.
+ */
 export function saveKey(path: string, key: KeyObject): void {
   if (existsSync(path))
     throw new FarfieldError('E_CONFLICT', `there is a key at ${path} already. Move it away if it is to be replaced`);

@@ -2,8 +2,9 @@
  * Logs: objects with a constant message, one JSON line each.
  *
  * Invariants
- *  L1 A field whose name says secret is never written, at the top or one level down; a private key, an enrolment token or a
- *     compact JWS inside any text field is cut out. The rule for authors stays: secrets are functions and are not logged.
+ *  L1 A field whose name says secret is never written, at the top or one level down; a private key, an
+ *     enrolment token or a compact JWS inside any text field is cut out. The rule for authors stays: secrets
+ *     are functions and are not logged.
  *  L2 Text from elsewhere reaches a terminal only through `plain` (plain.ts).
  */
 import { type DestinationStream, destination, type Logger, pino } from 'pino';
@@ -77,8 +78,8 @@ export function createLogger(options: LoggerOptions): Logger {
     if (!OPTION_KEYS.includes(key)) throw new FarfieldError('E_BAD_REQUEST', `a logger has no option "${key}"`);
   }
   const { name, level = 'info', fd = 2, file, stream } = options;
-  // A daemon's log is written asynchronously, so that a slow disk holds up no call; pino flushes it at exit. A descriptor is a
-  // terminal or a pipe to systemd: in order with what the process prints itself.
+  // A daemon's log is written asynchronously, so that a slow disk holds up no call; pino flushes it at exit. A
+  // descriptor is a terminal or a pipe to systemd: in order with what the process prints itself.
   const target =
     stream ??
     (file === undefined

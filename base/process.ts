@@ -4,17 +4,21 @@
  * Invariants
  *  P1 A handle names one life of one process: id, start time and boot. A reused id is never signalled.
  *  P2 `killTree` returns when nothing of the tree is left that it can see, and otherwise says what is.
- *  P3 Contained trees lose nothing: they live in a PID namespace of their own, and the kernel ends all of it with its first process,
- *     `setsid` and double forks included.
+ *  P3 Contained trees lose nothing: they live in a PID namespace of their own, and the kernel ends all of it
+ *     with its first process, `setsid` and double forks included.
  *
- * Where the kernel allows no namespace (probed once; `TreeHandle.contained` says which it is), the tree is found in /proc by ancestry,
- * session, and a marker variable in each process's environment; it is frozen first, so that it cannot fork away meanwhile.
- * What can escape then: a process that made itself a session, cleared its environment *and* lost its parents before the walk; one that
- * changed its user or made itself undumpable, so that its environment is unreadable; work handed to a daemon (at, systemd-run, a
- * container service), which is no child of ours in any arrangement and escapes a namespace too.
+ * Where the kernel allows no namespace (probed once; `TreeHandle.contained` says which it is), the tree is
+ * found in /proc by ancestry, session, and a marker variable in each process's environment; it is frozen first,
+ * so that it cannot fork away meanwhile.
  *
- * Rejected: group kill alone (setsid escapes it); cgroup.kill (perfect where a cgroup is delegated to us, which no login node does);
- * PR_SET_CHILD_SUBREAPER (Node has no prctl). Ends are polled, because Node has no pidfd and a later process is no parent.
+ * What can escape then: a process that made itself a session, cleared
+ * its environment *and* lost its parents before the walk; one that changed its user or made itself undumpable,
+ * so that its environment is unreadable; work handed to a daemon (at, systemd-run, a container service), which
+ * is no child of ours in any arrangement and escapes a namespace too.
+ *
+ * Rejected: group kill alone (setsid escapes it); cgroup.kill (perfect where a cgroup is delegated to us, which
+ * no login node does); PR_SET_CHILD_SUBREAPER (Node has no prctl). Ends are polled, because Node has no pidfd
+ * and a later process is no parent.
  */
 import { type ChildProcess, execFile, type StdioOptions, spawn } from 'node:child_process';
 import { closeSync, openSync, readdirSync, readFileSync, readlinkSync } from 'node:fs';
@@ -39,13 +43,18 @@ export type Containment = 'root' | 'user' | 'none';
 export interface StartOptions {
   readonly command: string;
   readonly args?: readonly string[];
-  /** The whole environment: nothing is inherited. A starter that is itself in a tree passes its own marker variable on, so that who ends
-   * the outer tree finds the inner one even when the starter is dead. */
+  /**
+   * The whole environment: nothing is inherited. A starter that is itself in a tree passes its own marker on
+   * (`outerTree`), so that who ends the outer tree finds the inner one even when the starter is dead.
+   */
   readonly env: Readonly<Record<string, string>>;
   readonly cwd?: string;
   readonly stdio?: StdioOptions;
   readonly random: Random;
-  /** From `probeContainment`. Setuid programs (an installed-as-root Apptainer) do not work in a `user` one: pass `none` for those. */
+  /**
+   * From `probeContainment`. Setuid programs (an installed-as-root Apptainer) do not work in a `user` one: pass
+   * `none` for those.
+   */
   readonly containment: Containment;
 }
 
@@ -78,7 +87,8 @@ export function outerTree(env: Readonly<Record<string, string | undefined>>): Re
 
 const POLL_MS = 10;
 const DEFAULT_CONFIRM_MS = 5000;
-// Its child is the namespace's first process. The shell stays (it is not the last command) to reap orphans, which Node would not.
+// Its child is the namespace's first process. The shell stays (it is not the last command) to reap orphans,
+// which Node would not.
 const KEEPER = ['/bin/sh', '-c', '"$@"; exit $?', 'farfield'];
 // Slave: what the site mounts later is seen inside; our /proc is not seen outside.
 const UNSHARE = ['--pid', '--fork', '--kill-child=SIGKILL', '--mount-proc', '--propagation', 'slave'];
@@ -97,7 +107,10 @@ function allows(containment: 'root' | 'user'): Promise<boolean> {
 
 let probed: Promise<Containment> | undefined;
 
-/** Tries to make a namespace, once in a process: kernels, containers and sites forbid it in too many ways to be guessed. */
+/**
+ * Tries to make a namespace, once in a process: kernels, containers and sites forbid it in too many ways to be
+ * guessed.
+ */
 export function probeContainment(): Promise<Containment> {
   const probe = async (): Promise<Containment> => {
     if (process.platform !== 'linux') return 'none';

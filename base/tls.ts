@@ -1,16 +1,18 @@
 /**
- * The broker's own certificate authority, and the server certificate that it issues. Clients and agents pin the authority, which
- * reaches them in the invitation, out of band; no public authority is involved and no openssl program is run.
+ * The broker's own certificate authority, and the server certificate that it issues. Clients and agents pin the
+ * authority, which reaches them in the invitation, out of band; no public authority is involved and no openssl
+ * program is run.
  *
  * Invariants
  *  T1 The authority's key signs server certificates for this broker and nothing else: CA:TRUE with path length 0.
- *  T2 A server certificate is issued anew when a third of its life is left, when a name is missing, or when it is not the authority's;
- *     clients notice nothing, since they pin the authority.
+ *  T2 A server certificate is issued anew when a third of its life is left, when a name is missing, or when it
+ *     is not the authority's; clients notice nothing, since they pin the authority.
  *  T3 Private keys exist in 0600 files under a 0700 folder, and in memory.
  *
- * Own writer (der.ts, 80 lines) rather than a library: @peculiar/x509 brings 15 packages, among them a dependency-injection container
- * and a reflection polyfill, for a parser that we do not need; node:crypto makes the keys, signs, and reads every certificate back
- * before it is used. ECDSA P-256: every TLS stack takes it, which is not yet true of Ed25519 certificates.
+ * Own writer (der.ts, 80 lines) rather than a library: @peculiar/x509 brings 15 packages, among them a
+ * dependency-injection container and a reflection polyfill, for a parser that we do not need; node:crypto makes
+ * the keys, signs, and reads every certificate back before it is used. ECDSA P-256: every TLS stack takes it,
+ * which is not yet true of Ed25519 certificates.
  */
 import {
   createHash,
@@ -234,7 +236,10 @@ function keyFits(pair: Certified): boolean {
   return pair.key !== '' && new X509Certificate(pair.cert).checkPrivateKey(createPrivateKey(pair.key));
 }
 
-/** The folder's authority and server certificate: made when missing, renewed when due. A server calls it at start and once a day. */
+/**
+ * The folder's authority and server certificate: made when missing, renewed when due. A server calls it at
+ * start and once a day.
+ */
 export function openServerTls(folder: string, o: OpenTlsOptions): ServerTls {
   openPrivateFolder(folder);
   const issueOptions = { nowMs: o.clock.now(), random: o.random };

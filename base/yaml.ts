@@ -1,5 +1,6 @@
 /**
- * Configuration files: YAML in, a value of the schema out, or an error that names file, line, key and the likely correction.
+ * Configuration files: YAML in, a value of the schema out, or an error that names file, line, key and the
+ * likely correction.
  *
  * Invariants
  *  Y1 A file is taken whole or not at all; unknown and doubled keys are errors.
@@ -94,7 +95,10 @@ function offsetOf(doc: Document, keys: readonly string[]): number | undefined {
   return found;
 }
 
-/** Keys and indexes on the way to a node: pairs give keys, and an element's index is where its sequence holds the next ancestor. */
+/**
+ * Keys and indexes on the way to a node: pairs give keys, and an element's index is where its sequence holds
+ * the next ancestor.
+ */
 function pathOf(ancestors: readonly unknown[], last: unknown): string[] {
   const line = last === undefined ? ancestors : [...ancestors, last];
   const path: string[] = [];
@@ -136,8 +140,9 @@ interface Complaint {
 }
 
 /**
- * An unknown key with what was probably meant. Where the schema offers alternatives, the one that the checker complains of may have been
- * another branch's good key: the key that no branch knows is the wrong one, and if there is none, the keys do not go together.
+ * An unknown key with what was probably meant. Where the schema offers alternatives, the one that the checker
+ * complains of may have been another branch's good key: the key that no branch knows is the wrong one, and if
+ * there is none, the keys do not go together.
  */
 function unknownKey(schema: TSchema, root: unknown, keys: readonly string[]): Complaint {
   const known = [...new Set(knownKeys(schema as SchemaNode, keys))].sort();

@@ -1,15 +1,18 @@
 /**
- * The group commit itself: one database, one module, lists of commands in, outcomes out. It knows no threads, so that the worker
- * and the in-process form of a store run the very same code.
+ * The group commit itself: one database, one module, lists of commands in, outcomes out. It knows no threads,
+ * so that the worker and the in-process form of a store run the very same code.
  *
  * Invariants
- *  G1 An outcome is returned only after the COMMIT that contains its command has returned (with synchronous=FULL: after its fsync).
- *  G2 Commands take effect in the order given; a command that throws leaves nothing behind and does not change its neighbours.
- *  G3 After an I/O error at commit nobody knows what is on disk (a failed fsync may drop the pages): the engine refuses everything
- *     from then on, and the owner must open the file again, which recovers from the log.
+ *  G1 An outcome is returned only after the COMMIT that contains its command has returned (with
+ *     synchronous=FULL: after its fsync).
+ *  G2 Commands take effect in the order given; a command that throws leaves nothing behind and does not change
+ *     its neighbours.
+ *  G3 After an I/O error at commit nobody knows what is on disk (a failed fsync may drop the pages): the engine
+ *     refuses everything from then on, and the owner must open the file again, which recovers from the log.
  *
- * A group runs without savepoints, which cost 6 us for each command; only a group in which a command failed is rolled back and run
- * again with one savepoint each. If that cannot be committed either (the disk is full), each command gets a transaction of its own.
+ * A group runs without savepoints, which cost 6 us for each command; only a group in which a command failed is
+ * rolled back and run again with one savepoint each. If that cannot be committed either (the disk is full),
+ * each command gets a transaction of its own.
  */
 import { closeSync, fsyncSync, openSync } from 'node:fs';
 import { dirname } from 'node:path';
@@ -140,7 +143,10 @@ function migrate(db: DatabaseSync, schema: readonly Migration[], o: EngineOption
   }
 }
 
-/** A file whose folder entry is not on disk is not on disk. SQLite sees to its log's entry, not to that of the main file. */
+/**
+ * A file whose folder entry is not on disk is not on disk. SQLite sees to its log's entry, not to that of the
+ * main file.
+ */
 function syncFolder(file: string): void {
   if (file === ':memory:') return;
   const folder = openSync(dirname(file), 'r');

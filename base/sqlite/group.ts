@@ -10,12 +10,15 @@
  *  S1 `submit` resolves after the fsync of the commit that holds the command, never before (R1 of every hop).
  *  S2 Commands take effect in the order of `submit`, and their promises settle in that order.
  *  S3 A query asked after a submit resolved sees that command.
- *  S4 When idle nothing waits: a lone command is sent in the same turn, and a group is whatever queued during the previous commit.
- *  S5 Failure is closed: if the writer dies or its disk fails, everything that waits is rejected and so is whatever comes later.
+ *  S4 When idle nothing waits: a lone command is sent in the same turn, and a group is whatever queued during
+ *     the previous commit.
+ *  S5 Failure is closed: if the writer dies or its disk fails, everything that waits is rejected and so is
+ *     whatever comes later.
  *
- * Checkpoints. SQLite's default moves the log inside some unlucky commit. Here the reader's thread does it once 1,000 pages are behind,
- * while commits go on; the writer only settles the small rest when the log passes 8,000 pages (32 MiB), so that it starts over.
- * Measured at full load on a busy 2-core machine, single rows: p99 2.1 ms (automatic: 8.2), groups of 50: 17.6 (39.8).
+ * Checkpoints. SQLite's default moves the log inside some unlucky commit. Here the reader's thread does it once
+ * 1,000 pages are behind, while commits go on; the writer only settles the small rest when the log passes 8,000
+ * pages (32 MiB), so that it starts over. Measured at full load on a busy 2-core machine, single rows: p99 2.1
+ * ms (automatic: 8.2), groups of 50: 17.6 (39.8).
  */
 import { Worker } from 'node:worker_threads';
 import { FarfieldError } from '#kernel/errors.ts';
@@ -43,7 +46,10 @@ export interface GroupStore<C, R, Q = never, A = never> extends AsyncDisposable 
   /** Commits what was submitted, then ends. Whatever is submitted later is refused. */
   close(): Promise<void>;
   stats(): GroupStats;
-  /** Settles when the store has ended: undefined after `close`, the reason if it died. Owners end their process on a reason. */
+  /**
+   * Settles when the store has ended: undefined after `close`, the reason if it died. Owners end their process
+   * on a reason.
+   */
   readonly ended: Promise<FarfieldError | undefined>;
 }
 
@@ -67,7 +73,10 @@ export interface GroupStoreOptions {
 type ResolvedGroupStoreOptions = Required<GroupStoreOptions>;
 
 const OPTION_KEYS = ['file', 'module', 'userVersion', 'maxPageCount', 'synchronous', 'maxQueued', 'worker'];
-/** One commit of this many 1 KiB rows takes about 20 ms; a larger group gains nothing and makes its first command wait. */
+/**
+ * One commit of this many 1 KiB rows takes about 20 ms; a larger group gains nothing and makes its first
+ * command wait.
+ */
 const MAX_GROUP = 2048;
 const CHECKPOINT_BEHIND_PAGES = 1000;
 const WAL_SETTLE_PAGES = 8000;
@@ -110,7 +119,10 @@ interface Waiter<T> {
 const closedError = (): FarfieldError =>
   new FarfieldError('E_UNAVAILABLE', 'the store is closed: this process is ending');
 
-/** The second thread: started at the first query or checkpoint, because a quiet process never needs it (measured: 13 MB). */
+/**
+ * The second thread: started at the first query or checkpoint, because a quiet process never needs it
+ * (measured: 13 MB).
+ */
 class Reader<Q, A> {
   readonly #start: () => Worker;
   #worker: Worker | undefined;
@@ -223,8 +235,8 @@ class ThreadedStore<C, R, Q, A> implements GroupStore<C, R, Q, A> {
       this.#outgoing.push(command);
       if (this.#flushPlanned) return;
       this.#flushPlanned = true;
-      // An idle writer gets the command in this turn. A busy one could not take it yet: gathering until the end of the turn makes
-      // one message of many, and costs nobody anything.
+      // An idle writer gets the command in this turn. A busy one could not take it yet: gathering until the end
+      // of the turn makes one message of many, and costs nobody anything.
       if (queued === 0) queueMicrotask(() => this.#flush());
       else setImmediate(() => this.#flush());
     });
@@ -311,7 +323,10 @@ class ThreadedStore<C, R, Q, A> implements GroupStore<C, R, Q, A> {
   }
 }
 
-/** Opens the file, brings its schema up to date and starts the writer. Refuses a file from a newer version (E_VERSION). */
+/**
+ * Opens the file, brings its schema up to date and starts the writer. Refuses a file from a newer version
+ * (E_VERSION).
+ */
 export async function openGroupStore<C, R, Q = never, A = never>(
   options: GroupStoreOptions,
 ): Promise<GroupStore<C, R, Q, A>> {
@@ -335,7 +350,10 @@ export interface SynchronousGroupOptions<C, R, Q, A> {
   /** `:memory:` unless a test wants to open the file again. */
   readonly file?: string;
   readonly maxPageCount?: number;
-  /** When the queued commands are committed. A simulator passes its own and decides what a crash still finds uncommitted. */
+  /**
+   * When the queued commands are committed. A simulator passes its own and decides what a crash still finds
+   * uncommitted.
+   */
   readonly schedule?: (commit: () => void) => void;
 }
 

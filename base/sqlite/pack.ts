@@ -1,10 +1,12 @@
 /**
- * Messages between threads: a copy of a value in which all byte arrays lie in one fresh buffer, which is then moved, not copied.
+ * Messages between threads: a copy of a value in which all byte arrays lie in one fresh buffer, which is then
+ * moved, not copied.
  *
- * Why not plain postMessage: a structured clone of a Uint8Array copies the whole ArrayBuffer under it. One 1 KiB argument cut from
- * a 16 MiB request would carry 16 MiB across. Measured for 1,000 commands with a 1 KiB view each (ms): plain clone 5.7 with one shared
- * slab and far worse with several messages; v8.serialize and transfer 8.1; this 5.0. Transferring the caller's own buffers would save
- * one memory copy (1 ms per 4 MiB) and detach arrays that the caller still holds.
+ * Why not plain postMessage: a structured clone of a Uint8Array copies the whole ArrayBuffer under it. One 1
+ * KiB argument cut from a 16 MiB request would carry 16 MiB across. Measured for 1,000 commands with a 1 KiB
+ * view each (ms): plain clone 5.7 with one shared slab and far worse with several messages; v8.serialize and
+ * transfer 8.1; this 5.0. Transferring the caller's own buffers would save one memory copy (1 ms per 4 MiB) and
+ * detach arrays that the caller still holds.
  */
 
 export interface Packed {

@@ -1,10 +1,12 @@
 /**
- * The threads of a store. `writer` owns the only writing connection; `reader`, started when first needed, answers queries on a
- * connection of its own and moves the log into the main file, so that neither waits in the writer's way.
+ * The threads of a store. `writer` owns the only writing connection; `reader`, started when first needed,
+ * answers queries on a connection of its own and moves the log into the main file, so that neither waits in the
+ * writer's way.
  *
- * The writer has no event loop of its own: it sleeps in Atomics.wait and drains its port. Measured for one message there and back, idle
- * between (p50 us): port events on both sides 31; Atomics.wait here and port events there 17; Atomics.waitAsync there as well 16, for
- * more code. Spinning before the sleep would win some us more and take one of two cores.
+ * The writer has no event loop of its own: it sleeps in Atomics.wait and drains its port. Measured for one
+ * message there and back, idle between (p50 us): port events on both sides 31; Atomics.wait here and port
+ * events there 17; Atomics.waitAsync there as well 16, for more code. Spinning before the sleep would win some
+ * us more and take one of two cores.
  */
 import { DatabaseSync } from 'node:sqlite';
 import { type MessagePort, parentPort, receiveMessageOnPort, workerData } from 'node:worker_threads';
@@ -55,7 +57,10 @@ function post(port: MessagePort, message: FromWriter | FromReader): void {
   port.postMessage(packed.value, packed.transfer);
 }
 
-/** Everything that waits, up to the bound of one group: whatever came while the last commit waited for the disk is the next group. */
+/**
+ * Everything that waits, up to the bound of one group: whatever came while the last commit waited for the disk
+ * is the next group.
+ */
 function takeGroup(port: MessagePort, maxGroup: number): { commands: unknown[]; end: boolean } {
   const commands: unknown[] = [];
   while (commands.length < maxGroup) {
@@ -84,7 +89,8 @@ async function runWriter(port: MessagePort, data: WorkerData): Promise<void> {
         if (!outcome.ok) failures.push([index, outcome.failure]);
       }
       post(port, { values, failures, commits: engine.commits(), reruns: engine.reruns(), walBehind });
-      // After the answer, so that nobody waits for it unless the next command is here already; the count goes out with the next one.
+      // After the answer, so that nobody waits for it unless the next command is here already; the count goes
+      // out with the next one.
       const wal = engine.wal();
       walBehind = wal.behind;
       if (wal.pages >= data.walSettlePages) engine.checkpoint();

@@ -1,6 +1,6 @@
 /**
- * SIGKILL in the middle of commits. This shows that the log is consistent and that answers follow commits; it proves nothing about
- * power cuts, since the page cache survives a process (disk.test.ts shows the syncs).
+ * SIGKILL in the middle of commits. This shows that the log is consistent and that answers follow commits; it
+ * proves nothing about power cuts, since the page cache survives a process (disk.test.ts shows the syncs).
  */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';

@@ -123,7 +123,8 @@ function refusalsHold(t: Test, openForm: Open): void {
     const body = new Uint8Array(64).fill(7);
     const command = put('a', body);
     const stored = store.submit(command);
-    // The in-process form and an idle writer take the command within this turn; what happens to the object later is nobody's matter.
+    // The in-process form and an idle writer take the command within this turn; what happens to the object
+    // later is nobody's matter.
     await Promise.resolve();
     body.fill(9);
     await stored;
