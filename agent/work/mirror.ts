@@ -31,6 +31,8 @@ export function splitKey(key: number): { readonly ticketNo: number; readonly i: 
 export interface ItemPayload {
   readonly bytes: Uint8Array;
   readonly inline: readonly Uint8Array[];
+  /** Some argument is a blob or lies at the endpoint. */
+  readonly needsFiles: boolean;
 }
 
 export interface Work {
@@ -130,12 +132,14 @@ export function addPayload(work: Work, payload: Payload): void {
         : payload.itemBytes.subarray(itemAt, itemAt + size);
     itemAt += size;
     const inline: Uint8Array[] = [];
-    for (let count = inlineArgs(bytes); count > 0; count--) {
+    const args = readItem(bytes).args;
+    for (const arg of args) {
+      if (arg.at !== 'inline') continue;
       const length = payload.inlineSizes[inlineIndex++] ?? 0;
       inline.push(payload.inline.subarray(inlineAt, inlineAt + length));
       inlineAt += length;
     }
-    if (!work.payloads.has(i)) work.payloads.set(i, { bytes, inline });
+    if (!work.payloads.has(i)) work.payloads.set(i, { bytes, inline, needsFiles: inline.length < args.length });
   }
 }
 
@@ -147,12 +151,6 @@ function singleItem(token: Token<'farfield-ticket+jwt'>): Uint8Array {
 
 export function readItem(bytes: Uint8Array): ItemBody {
   return JSON.parse(Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString()) as ItemBody;
-}
-
-function inlineArgs(bytes: Uint8Array): number {
-  let count = 0;
-  for (const arg of readItem(bytes).args) if (arg.at === 'inline') count += 1;
-  return count;
 }
 
 export function isOpen(work: Work, i: number): boolean {
