@@ -23,7 +23,12 @@ export const MAX_DIRECTORY_FILES = 10_000;
 export interface MeasuredDirectory {
   readonly digest: string;
   readonly bytes: number;
-  readonly files: readonly { readonly path: string; readonly digest: string; readonly size: number; readonly identity: FileIdentity }[];
+  readonly files: readonly {
+    readonly path: string;
+    readonly digest: string;
+    readonly size: number;
+    readonly identity: FileIdentity;
+  }[];
 }
 
 async function listFiles(root: string): Promise<string[]> {
@@ -31,11 +36,17 @@ async function listFiles(root: string): Promise<string[]> {
   async function walk(folder: string): Promise<void> {
     for (const entry of await readdir(join(root, folder), { withFileTypes: true })) {
       const path = folder === '' ? entry.name : `${folder}/${entry.name}`;
-      if (/[\n\r\\\ufffd]/.test(entry.name)) throw new FarfieldError('E_MODEL', `${root} holds a file name that has no digest: ${JSON.stringify(path)}`);
+      if (/[\n\r\\\ufffd]/.test(entry.name))
+        throw new FarfieldError('E_MODEL', `${root} holds a file name that has no digest: ${JSON.stringify(path)}`);
       if (entry.isDirectory()) await walk(path);
       else if (entry.isFile()) found.push(path);
-      else throw new FarfieldError('E_MODEL', `${root}/${path} is neither a file nor a folder (a link?); replace it by what it names`);
-      if (found.length > MAX_DIRECTORY_FILES) throw new FarfieldError('E_MODEL', `${root} holds more than ${MAX_DIRECTORY_FILES} files`);
+      else
+        throw new FarfieldError(
+          'E_MODEL',
+          `${root}/${path} is neither a file nor a folder (a link?); replace it by what it names`,
+        );
+      if (found.length > MAX_DIRECTORY_FILES)
+        throw new FarfieldError('E_MODEL', `${root} holds more than ${MAX_DIRECTORY_FILES} files`);
     }
   }
   try {

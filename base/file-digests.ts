@@ -8,9 +8,9 @@
  *  D3 A file that changes while it is being hashed is refused, not remembered.
  */
 import { createHash } from 'node:crypto';
+import type { BigIntStats } from 'node:fs';
 import { constants } from 'node:fs';
 import { type FileHandle, open, stat } from 'node:fs/promises';
-import type { BigIntStats } from 'node:fs';
 import { FarfieldError } from '#kernel/errors.ts';
 
 /** dev, inode, size, mtime, ctime as one text: equal texts, equal file. */
@@ -64,7 +64,10 @@ export function createFileDigests(maxEntries: number = DEFAULT_ENTRIES): FileDig
     }
     const digest = await hashOpened(file);
     if (identityOf(await file.stat({ bigint: true })) !== identity) {
-      throw new FarfieldError('E_DIGEST', `${path} changed while it was being read; run again when nobody writes to it`);
+      throw new FarfieldError(
+        'E_DIGEST',
+        `${path} changed while it was being read; run again when nobody writes to it`,
+      );
     }
     remember(identity, digest);
     return { digest, size, identity };

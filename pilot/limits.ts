@@ -27,7 +27,7 @@ export const LOAD_TIMEOUT_MS = 15 * 60_000;
 /** Time-outs are in whole seconds; looking each second is exact enough and costs nothing. */
 export const TIMEOUT_TICK_MS = 1000;
 /** Items that run longer than this are announced as running; shorter ones would only cost messages. */
-export const ANNOUNCE_AFTER_MS = 100;
+export const ANNOUNCE_AFTER_MS = 250;
 
 /** One Done message: below the frame limit with room for keys, details and measurements. */
 export const MAX_DONE_BYTES = 640 * KiB;

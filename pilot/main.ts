@@ -71,7 +71,9 @@ main(process.argv.slice(2)).then(
   (code) => process.exit(code),
   (reason: unknown) => {
     const error = FarfieldError.from(reason);
-    process.stderr.write(`${reason instanceof FarfieldError ? `${error.code} ${error.message}` : (error.stack ?? error.message)}\n`);
+    process.stderr.write(
+      `${reason instanceof FarfieldError ? `${error.code} ${error.message}` : (error.stack ?? error.message)}\n`,
+    );
     process.exit(EXIT.defect);
   },
 );

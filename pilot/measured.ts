@@ -39,7 +39,11 @@ export function measuredOf(place: Place, spec: LaunchSpec, lease?: Lease, slot?:
   const run = lease === undefined || lease.startedAt === 0 ? 0 : place.clock.mono() - lease.startedAt;
   if (lease !== undefined && (run >= LONG_ITEM_MS || lease.argDigests.length > 0)) {
     const waited = Math.max(0, (lease.startedAt || place.clock.mono()) - lease.receivedAt);
-    const ms = { wait: round(waited), run: round(run), ...(slot !== undefined && slot.warmAt > lease.receivedAt ? { load: round(slot.loadMs) } : {}) };
+    const ms = {
+      wait: round(waited),
+      run: round(run),
+      ...(slot !== undefined && slot.warmAt > lease.receivedAt ? { load: round(slot.loadMs) } : {}),
+    };
     const args = lease.argDigests.length > 0 ? { args: [...lease.argDigests] } : {};
     return JSON.stringify({ ...base(place, spec, model), ...args, ms });
   }

@@ -179,7 +179,11 @@ export function createOutcomes(onSealed: (entry: { no: number; message: Done; by
     },
     unacknowledged() {
       return [...kept.values()].flatMap(({ message }) =>
-        message.keys.map((key, i) => ({ key, attempt: message.attempts[i] ?? 0, leaseEpoch: message.leaseEpochs[i] ?? 0 })),
+        message.keys.map((key, i) => ({
+          key,
+          attempt: message.attempts[i] ?? 0,
+          leaseEpoch: message.leaseEpochs[i] ?? 0,
+        })),
       );
     },
     get size() {

@@ -8,21 +8,22 @@
  *  Z3 What the agent says about leases holds: those that it drops are stopped and never reported.
  *  Z4 A launch that is repeated starts nothing twice: an attempt is known by (key, attempt).
  */
-import { createOutbox, type Outbox } from '#base/link/outbox.ts';
+
+import type { Clock, Timer } from '#base/clock.ts';
+import type { FileDigests } from '#base/file-digests.ts';
 import { signHello } from '#base/link/hello.ts';
-import { pilotCodec, type PilotMessage } from '#base/link/messages.ts';
+import { type PilotMessage, pilotCodec } from '#base/link/messages.ts';
+import { createOutbox, type Outbox } from '#base/link/outbox.ts';
 import type { Dialler, Link } from '#base/link/seam.ts';
 import { dialSession, type HelloOf, type Session, type SessionEnd, type WelcomeOf } from '#base/link/session.ts';
 import { superviseLink } from '#base/link/supervisor.ts';
-import type { Clock, Timer } from '#base/clock.ts';
-import type { FileDigests } from '#base/file-digests.ts';
 import type { Random } from '#base/random.ts';
 import { FarfieldError } from '#kernel/errors.ts';
 import { PROTOCOL } from '#kernel/limits.ts';
 import type { Signer } from '#kernel/sign.ts';
 import type { BlockFile } from '#protos/block-file.ts';
 import type { CancelLeases, HeldLease, Launch, Stop } from '#protos/generated/link.js';
-import { prepareLaunch, type Prepared } from './launch.ts';
+import { type Prepared, prepareLaunch } from './launch.ts';
 import { heldOf, type Lease, leaseId } from './lease.ts';
 import { ANNOUNCE_AFTER_MS, FAREWELL_MS, LOG_CHUNK_BYTES, PILOT_BACKOFF } from './limits.ts';
 import type { PilotLogger } from './log.ts';
@@ -80,9 +81,12 @@ export class Pilot {
 
   constructor(parts: PilotParts) {
     this.#parts = parts;
-    this.#outcomes = createOutcomes(({ no, message, bytes }) => this.#outbox.put({ no, message: { done: message }, bytes }));
+    this.#outcomes = createOutcomes(({ no, message, bytes }) =>
+      this.#outbox.put({ no, message: { done: message }, bytes }),
+    );
     this.#outbox = createOutbox<PilotMessage>({
-      load: (after, limit) => Promise.resolve(this.#outcomes.after(after, limit).map((e) => ({ ...e, message: { done: e.message } }))),
+      load: (after, limit) =>
+        Promise.resolve(this.#outcomes.after(after, limit).map((e) => ({ ...e, message: { done: e.message } }))),
       onError: (error) => parts.log.error(error, 'outcomes could not be sent'),
     });
     this.#pools = new Pools({
@@ -108,7 +112,8 @@ export class Pilot {
         clock,
         random,
         backoff: PILOT_BACKOFF,
-        onOutcome: (outcome) => log.info({ outcome: outcome.kind, ...('reason' in outcome ? { reason: outcome.reason } : {}) }, 'link ended'),
+        onOutcome: (outcome) =>
+          log.info({ outcome: outcome.kind, ...('reason' in outcome ? { reason: outcome.reason } : {}) }, 'link ended'),
       },
       this.#end.signal,
     );
@@ -131,7 +136,8 @@ export class Pilot {
     while (this.#leases.size > 0 && clock.mono() < end) await clock.sleep(20);
     await this.#pools.kill(why);
     const farewell = clock.mono() + FAREWELL_MS;
-    while ((this.#outcomes.size > 0 || this.#leases.size > 0) && this.#session !== undefined && clock.mono() < farewell) await clock.sleep(20);
+    while ((this.#outcomes.size > 0 || this.#leases.size > 0) && this.#session !== undefined && clock.mono() < farewell)
+      await clock.sleep(20);
     this.#end.abort(reason);
   }
 
@@ -150,7 +156,14 @@ export class Pilot {
       acceptor: block.agent,
       hello: async (challenge): Promise<HelloOf<PilotMessage>> => ({
         token: signHello(
-          { challenge, subject: block.block, protocol: PROTOCOL, sessionEpoch: this.#sessionEpoch, nowMs: clock.now(), random },
+          {
+            challenge,
+            subject: block.block,
+            protocol: PROTOCOL,
+            sessionEpoch: this.#sessionEpoch,
+            nowMs: clock.now(),
+            random,
+          },
           signer,
         ),
         blockToken: this.#welcomed ? '' : block.token,
@@ -203,33 +216,29 @@ export class Pilot {
   }
 
   #stopBy(stop: Stop): void {
-    this.stop(stop.reason, stop.graceS * 1000).catch((error: unknown) => this.#parts.log.error(error, 'the stop failed'));
+    this.stop(stop.reason, stop.graceS * 1000).catch((error: unknown) =>
+      this.#parts.log.error(error, 'the stop failed'),
+    );
   }
 
   #launch(launch: Launch): void {
     const spec = this.#specs.get(launch.specNo);
-    if (spec === undefined) throw new FarfieldError('E_PROTOCOL', `a launch for spec ${launch.specNo}, which was not said in this session`);
+    if (spec === undefined)
+      throw new FarfieldError('E_PROTOCOL', `a launch for spec ${launch.specNo}, which was not said in this session`);
     const { digests, spillDir, clock } = this.#parts;
-    const fresh = this.#withoutKnown(launch);
-    const prepared = prepareLaunch(launch, spec, { digests, spillDir, nowMono: clock.mono() }, fresh);
+    // Z4.
+    const isNew = (id: string): boolean => !this.#leases.has(id) && !this.#outcomes.has(id);
+    const prepared = prepareLaunch(launch, spec, { digests, spillDir, nowMono: clock.mono() }, isNew);
     for (const one of prepared) {
       if (!(one.work instanceof Promise)) {
         this.#prepared(one.work);
         continue;
       }
       const preparing: Preparing = { preparing: one.held, cancelled: undefined };
-      this.#leases.set(leaseId(one.held.key, one.held.attempt), preparing);
+      this.#leases.set(one.id, preparing);
       void one.work.then((done) => this.#prepared(done, preparing));
     }
     this.#announceTimer ??= clock.after(ANNOUNCE_AFTER_MS, () => this.#announce());
-  }
-
-  /** Z4: positions of the attempts that are not here yet. */
-  #withoutKnown(launch: Launch): (index: number) => boolean {
-    return (index) => {
-      const id = leaseId(launch.keys[index] ?? -1, launch.attempts[index] ?? 0);
-      return !this.#leases.has(id) && !this.#outcomes.has(id);
-    };
   }
 
   #prepared(prepared: Prepared, preparing?: Preparing): void {
@@ -237,13 +246,19 @@ export class Pilot {
       const { refused } = prepared;
       const id = leaseId(refused.key, refused.attempt);
       this.#leases.delete(id);
-      if (!this.#dropped.delete(id)) this.#outcomes.add(failure(refused, refused.error, true, measuredOf(this.#parts, refused.spec)));
+      if (!this.#dropped.delete(id))
+        this.#outcomes.add(failure(refused, refused.error, true, measuredOf(this.#parts, refused.spec)));
       return;
     }
     const { lease } = prepared;
     this.#leases.set(lease.id, lease);
     if (preparing?.cancelled === undefined) this.#pools.add(lease);
-    else this.#itemEnded(lease, { kind: 'stopped', order: { kind: 'cancel', reason: preparing.cancelled }, left: [] }, undefined);
+    else
+      this.#itemEnded(
+        lease,
+        { kind: 'stopped', order: { kind: 'cancel', reason: preparing.cancelled }, left: [] },
+        undefined,
+      );
   }
 
   #cancel({ leases, reason }: CancelLeases): void {

@@ -38,7 +38,11 @@ class Pool {
 
   take(count: number, maxBytes: number): Lease[] {
     let end = this.#head;
-    for (let bytes = 0; end < this.#waiting.length && end - this.#head < count && (bytes === 0 || bytes < maxBytes); end += 1) {
+    for (
+      let bytes = 0;
+      end < this.#waiting.length && end - this.#head < count && (bytes === 0 || bytes < maxBytes);
+      end += 1
+    ) {
       bytes += this.#waiting[end]?.bodyBytes ?? 0;
     }
     const taken = this.#waiting.slice(this.#head, end);

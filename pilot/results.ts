@@ -25,19 +25,38 @@ import type { ItemEnd } from './slot.ts';
 /** Types that a receipt can name (kernel/tokens/claims.ts, ArgType). */
 const TYPES: ReadonlySet<string> = new Set(['json', 'npy', 'arrow', 'hdf5', 'bytes']);
 
-export function failure(lease: Pick<Lease, 'key' | 'attempt' | 'leaseEpoch'>, error: FarfieldError, charged: boolean, meas: string): Outcome {
+export function failure(
+  lease: Pick<Lease, 'key' | 'attempt' | 'leaseEpoch'>,
+  error: FarfieldError,
+  charged: boolean,
+  meas: string,
+): Outcome {
   const err = { code: error.code, message: error.message.slice(0, MAX_MESSAGE_CHARS) };
-  return { ...idOf(lease), status: 'failed', detail: { err, charged }, resultDigest: undefined, result: undefined, file: undefined, meas };
+  return {
+    ...idOf(lease),
+    status: 'failed',
+    detail: { err, charged },
+    resultDigest: undefined,
+    result: undefined,
+    file: undefined,
+    meas,
+  };
 }
 
-function idOf({ key, attempt, leaseEpoch }: Pick<Lease, 'key' | 'attempt' | 'leaseEpoch'>): Pick<Outcome, 'key' | 'attempt' | 'leaseEpoch'> {
+function idOf({
+  key,
+  attempt,
+  leaseEpoch,
+}: Pick<Lease, 'key' | 'attempt' | 'leaseEpoch'>): Pick<Outcome, 'key' | 'attempt' | 'leaseEpoch'> {
   return { key, attempt, leaseEpoch };
 }
 
 /** What the runner claims, if it is small enough for a receipt. */
 function repOf(done: RunnerDone): Pick<DoneDetail, 'rep'> {
   if (done.rep === undefined) return {};
-  return JSON.stringify(done.rep).length <= MAX_REP_BYTES ? { rep: done.rep } : { rep: { dropped: 'the runner said more than a receipt holds' } };
+  return JSON.stringify(done.rep).length <= MAX_REP_BYTES
+    ? { rep: done.rep }
+    : { rep: { dropped: 'the runner said more than a receipt holds' } };
 }
 
 /** The outcome of an item, at once where no file is involved: most items are. */
@@ -63,7 +82,13 @@ function stopped(lease: Lease, end: Extract<ItemEnd, { kind: 'stopped' }>, meas:
   return { ...outcome, status: 'cancelled' };
 }
 
-function finished(lease: Lease, done: RunnerDone, inline: Buffer | undefined, meas: string, digests: FileDigests): Outcome | Promise<Outcome> {
+function finished(
+  lease: Lease,
+  done: RunnerDone,
+  inline: Buffer | undefined,
+  meas: string,
+  digests: FileDigests,
+): Outcome | Promise<Outcome> {
   if (done.status !== 'succeeded') {
     const error = runnerError(done.error?.code ?? 'E_FUNCTION', done.error?.message ?? 'no reason was given');
     // A runner that cancels by itself is being ended: nobody's fault.
@@ -72,16 +97,31 @@ function finished(lease: Lease, done: RunnerDone, inline: Buffer | undefined, me
   }
   const { result } = done;
   if (result === undefined || !TYPES.has(result.type)) {
-    return failure(lease, new FarfieldError('E_PROTOCOL', `a result of type ${JSON.stringify(result?.type)}, which no receipt can name`), true, meas);
+    return failure(
+      lease,
+      new FarfieldError('E_PROTOCOL', `a result of type ${JSON.stringify(result?.type)}, which no receipt can name`),
+      true,
+      meas,
+    );
   }
   const small = inline !== undefined && inline.length <= MAX_INLINE_BYTES;
   if (small && lease.files.length === 0) return inlineOutcome(lease, done, result, inline, meas);
-  return checkedOutcome(lease, done, result, inline, meas, digests).catch((reason: unknown) => failure(lease, FarfieldError.from(reason), true, meas));
+  return checkedOutcome(lease, done, result, inline, meas, digests).catch((reason: unknown) =>
+    failure(lease, FarfieldError.from(reason), true, meas),
+  );
 }
 
 function inlineOutcome(lease: Lease, done: RunnerDone, result: RunnerResult, bytes: Buffer, meas: string): Outcome {
   const detail = { res: { type: result.type, at: 'inline' }, ...repOf(done) } as const;
-  return { ...idOf(lease), status: 'succeeded', detail, resultDigest: sha256(bytes), result: bytes, file: undefined, meas };
+  return {
+    ...idOf(lease),
+    status: 'succeeded',
+    detail,
+    resultDigest: sha256(bytes),
+    result: bytes,
+    file: undefined,
+    meas,
+  };
 }
 
 async function checkedOutcome(
@@ -96,19 +136,37 @@ async function checkedOutcome(
     if (await digests.isStill(path, identity)) continue;
     throw new FarfieldError('E_DIGEST', `${path} changed while the item ran; run it again when nobody writes to it`);
   }
-  if (inline !== undefined && inline.length <= MAX_INLINE_BYTES) return inlineOutcome(lease, done, result, inline, meas);
+  if (inline !== undefined && inline.length <= MAX_INLINE_BYTES)
+    return inlineOutcome(lease, done, result, inline, meas);
   const path = inline === undefined ? await ownFile(lease, result.path) : await spill(lease, inline);
   const { digest, size } = await settle(path, digests);
-  if (size > lease.spec.maxBytes) throw new FarfieldError('E_RESULT_TOO_LARGE', `the result has ${size} bytes, over the limit of ${lease.spec.maxBytes}`);
+  if (size > lease.spec.maxBytes)
+    throw new FarfieldError(
+      'E_RESULT_TOO_LARGE',
+      `the result has ${size} bytes, over the limit of ${lease.spec.maxBytes}`,
+    );
   const detail = { res: { type: result.type, at: 'blob', size }, ...repOf(done) } as const;
-  return { ...idOf(lease), status: 'succeeded', detail, resultDigest: digestBytes(digest), result: undefined, file: { path, size }, meas };
+  return {
+    ...idOf(lease),
+    status: 'succeeded',
+    detail,
+    resultDigest: digestBytes(digest),
+    result: undefined,
+    file: { path, size },
+    meas,
+  };
 }
 
 /** R2. By real paths: the runner could have made its folder a link. */
 async function ownFile(lease: Lease, path: string | undefined): Promise<string> {
   const folder = await realpath(lease.item.outDir);
   const real = await realpath(path ?? '').catch(() => undefined);
-  if (real !== undefined && dirname(folder) === (await realpath(dirname(lease.item.outDir))) && real.startsWith(folder + sep)) return real;
+  if (
+    real !== undefined &&
+    dirname(folder) === (await realpath(dirname(lease.item.outDir))) &&
+    real.startsWith(folder + sep)
+  )
+    return real;
   throw new FarfieldError('E_PROTOCOL', 'the runner named a result file outside its folder, or none');
 }
 

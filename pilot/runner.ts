@@ -50,13 +50,14 @@ export interface RunnerHandle {
 
 /** The last bytes of stderr, for the message of a crash. */
 function createTail(): { push(chunk: Buffer): void; text(): string } {
-  let chunks: Buffer[] = [];
+  const chunks: Buffer[] = [];
   let bytes = 0;
   return {
     push(chunk) {
       chunks.push(chunk);
       bytes += chunk.length;
-      while (chunks.length > 1 && bytes - (chunks[0]?.length ?? 0) >= STDERR_TAIL_BYTES) bytes -= chunks.shift()?.length ?? 0;
+      while (chunks.length > 1 && bytes - (chunks[0]?.length ?? 0) >= STDERR_TAIL_BYTES)
+        bytes -= chunks.shift()?.length ?? 0;
     },
     text: () => plain(Buffer.concat(chunks).subarray(-STDERR_TAIL_BYTES).toString('utf8')).trim(),
   };
@@ -113,7 +114,10 @@ export function openRunner(process: RunnerProcess, events: RunnerEvents, clock: 
       case 'stats':
         break;
       default:
-        throw new FarfieldError('E_PROTOCOL', `the runner said ${JSON.stringify((reply as { op: unknown }).op)}, which is no word of the protocol`);
+        throw new FarfieldError(
+          'E_PROTOCOL',
+          `the runner said ${JSON.stringify((reply as { op: unknown }).op)}, which is no word of the protocol`,
+        );
     }
   }
 
@@ -140,7 +144,11 @@ export function openRunner(process: RunnerProcess, events: RunnerEvents, clock: 
     state = 'ended';
     const last = tail.text();
     const crash = `the runner ${describeExit(code, signal)}${last === '' ? '' : `; its last output: ${last}`}`;
-    events.onEnded({ error: ending?.why ?? failed ?? new FarfieldError('E_FUNCTION', crash.slice(0, 2000)), failedLoad, left });
+    events.onEnded({
+      error: ending?.why ?? failed ?? new FarfieldError('E_FUNCTION', crash.slice(0, 2000)),
+      failedLoad,
+      left,
+    });
   }
   void finish();
 
@@ -150,7 +158,10 @@ export function openRunner(process: RunnerProcess, events: RunnerEvents, clock: 
       return state;
     },
     load(request) {
-      loadTimer = clock.after(LOAD_TIMEOUT_MS, () => void kill(new FarfieldError('E_MODEL', 'the model was not loaded in time')));
+      loadTimer = clock.after(
+        LOAD_TIMEOUT_MS,
+        () => void kill(new FarfieldError('E_MODEL', 'the model was not loaded in time')),
+      );
       send({ op: 'load', ...request });
     },
     run: (items, body) => send({ op: 'run', items: items as RunnerItem[] }, body),

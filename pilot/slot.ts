@@ -15,12 +15,19 @@
  *     it dies by our doing, they are not.
  */
 import type { Clock, Timer } from '#base/clock.ts';
-import type { FileDigests } from '#base/file-digests.ts';
 import { measureDirectory } from '#base/directory-digest.ts';
+import type { FileDigests } from '#base/file-digests.ts';
 import { FarfieldError } from '#kernel/errors.ts';
 import type { RunnerDone } from '#protos/runner.ts';
 import type { Lease, StopOrder } from './lease.ts';
-import { CANCEL_GRACE_MS, MAX_RUN_ITEMS, MAX_WINDOW_BYTES, MAX_WINDOW_ITEMS, TIMEOUT_TICK_MS, WINDOW_MS } from './limits.ts';
+import {
+  CANCEL_GRACE_MS,
+  MAX_RUN_ITEMS,
+  MAX_WINDOW_BYTES,
+  MAX_WINDOW_ITEMS,
+  TIMEOUT_TICK_MS,
+  WINDOW_MS,
+} from './limits.ts';
 import { openRunner, type RunnerEnd, type RunnerHandle } from './runner.ts';
 import type { Runtime } from './runtimes/runtime.ts';
 import type { LaunchSpec } from './spec.ts';
@@ -114,7 +121,8 @@ export class Slot {
   async #open(spec: LaunchSpec, life: number): Promise<void> {
     const { scratchDir, events, clock } = this.#parts;
     const runtime = this.#parts.runtime(spec.runtime);
-    if (runtime === undefined) throw new FarfieldError('E_VARIANT_INCOMPATIBLE', `this pilot has no runtime "${spec.runtime}"`);
+    if (runtime === undefined)
+      throw new FarfieldError('E_VARIANT_INCOMPATIBLE', `this pilot has no runtime "${spec.runtime}"`);
     // The process starts while the model is hashed; it learns of the model only when the digest is right.
     const [started, model] = await Promise.allSettled([runtime.start({ spec, scratchDir }), this.#measureModel(spec)]);
     if (started.status === 'rejected') throw started.reason;
@@ -205,7 +213,9 @@ export class Slot {
       at += size;
       const lease = this.inFlight.get(done.id);
       if (lease === undefined || (inline !== undefined && inline.length !== size)) {
-        void this.#runner?.kill(new FarfieldError('E_PROTOCOL', 'the runner answered an item that it does not have, or without its bytes'));
+        void this.#runner?.kill(
+          new FarfieldError('E_PROTOCOL', 'the runner answered an item that it does not have, or without its bytes'),
+        );
         return;
       }
       this.#remove(lease);
@@ -227,7 +237,9 @@ export class Slot {
     }
     // Back among those in flight: the end of the tree answers it.
     this.inFlight.set(lease.id, lease);
-    void this.#runner?.kill(new FarfieldError('E_UNAVAILABLE', 'the runner was ended because another item in it was stopped'));
+    void this.#runner?.kill(
+      new FarfieldError('E_UNAVAILABLE', 'the runner was ended because another item in it was stopped'),
+    );
   }
 
   #remove(lease: Lease): void {
@@ -251,7 +263,9 @@ export class Slot {
     const runner = this.#runner;
     this.#parts.clock.after(CANCEL_GRACE_MS, () => {
       if (runner !== this.#runner || !this.inFlight.has(lease.id)) return;
-      void runner?.kill(new FarfieldError('E_UNAVAILABLE', 'the runner was ended because another item in it did not stop'));
+      void runner?.kill(
+        new FarfieldError('E_UNAVAILABLE', 'the runner was ended because another item in it did not stop'),
+      );
     });
   }
 
@@ -263,7 +277,8 @@ export class Slot {
       if (now - began < lease.spec.timeoutMs) continue;
       this.stop(lease, { kind: 'timeout', reason: `ran longer than its time-out of ${lease.spec.timeoutMs / 1000} s` });
     }
-    if (this.inFlight.size > 0) this.#timeoutTimer = this.#parts.clock.after(TIMEOUT_TICK_MS, () => this.#checkTimeouts());
+    if (this.inFlight.size > 0)
+      this.#timeoutTimer = this.#parts.clock.after(TIMEOUT_TICK_MS, () => this.#checkTimeouts());
   }
 
   /** Ends an idle runner in good order: another pool needs the slot, or the pilot ends. */
@@ -289,7 +304,8 @@ export class Slot {
     const wasStarting = this.state === 'starting';
     this.#empty();
     for (const lease of lost) {
-      if (lease.stop !== undefined) this.#parts.events.onItem(lease, { kind: 'stopped', order: lease.stop, left: end.left });
+      if (lease.stop !== undefined)
+        this.#parts.events.onItem(lease, { kind: 'stopped', order: lease.stop, left: end.left });
       else this.#parts.events.onItem(lease, { kind: 'failed', error: end.error, charged: !byUs });
     }
     if (wasStarting && !byUs && spec !== undefined) this.#parts.events.onLoadFailed(spec, end.error);

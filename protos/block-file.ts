@@ -33,14 +33,18 @@ export const DEFAULT_GRACE_S = 600;
 const KEYS = ['v', 'block', 'agent', 'socket', 'token', 'slots', 'graceS', 'runner', 'env'] as const;
 
 function refuse(what: string): never {
-  throw new FarfieldError('E_BAD_REQUEST', `the block file is not one of this version: ${what}; agent and pilot ship together`);
+  throw new FarfieldError(
+    'E_BAD_REQUEST',
+    `the block file is not one of this version: ${what}; agent and pilot ship together`,
+  );
 }
 
 function isObject(value: unknown): value is Record<string, unknown> {
   return typeof value === 'object' && value !== null && !Array.isArray(value);
 }
 
-const isTexts = (values: unknown): boolean => Array.isArray(values) && values.every((value) => typeof value === 'string');
+const isTexts = (values: unknown): boolean =>
+  Array.isArray(values) && values.every((value) => typeof value === 'string');
 const isCount = (value: unknown, min: number, max: number): boolean =>
   typeof value === 'number' && Number.isInteger(value) && value >= min && value <= max;
 
@@ -61,7 +65,8 @@ export function parseBlockFile(text: string): BlockFile {
   if (!isCount(value.slots, 1, 4096)) refuse('slots must be 1 to 4,096');
   if (!isCount(value.graceS, 0, 366 * 86_400)) refuse('graceS must be whole seconds');
   const { runner, env } = value;
-  if (!isObject(runner) || typeof runner.command !== 'string' || !isTexts(runner.args)) refuse('runner must be {command, args}');
+  if (!isObject(runner) || typeof runner.command !== 'string' || !isTexts(runner.args))
+    refuse('runner must be {command, args}');
   if (!isObject(env) || !isTexts(Object.values(env))) refuse('env must be an object of texts');
   return value as unknown as BlockFile;
 }

@@ -10,23 +10,30 @@
  *
  * Raw bytes and not a service definition: 171,000 against 99,000 batched messages a second (docs/benchmarks).
  */
-import { connect as netConnect, createServer, isIP, type AddressInfo, type Server as NetServer, type Socket } from 'node:net';
 import {
-  checkServerIdentity as tlsCheckServerIdentity,
-  connect as tlsConnect,
+  type AddressInfo,
+  createServer,
+  isIP,
+  type Server as NetServer,
+  connect as netConnect,
+  type Socket,
+} from 'node:net';
+import {
   createSecureContext,
   createServer as createTlsServer,
   type PeerCertificate,
   type SecureContext,
+  checkServerIdentity as tlsCheckServerIdentity,
+  connect as tlsConnect,
 } from 'node:tls';
 import {
   ChannelCredentials,
   type ChannelOptions,
   Client,
+  type ClientDuplexStream,
   Metadata,
   Server,
   ServerCredentials,
-  type ClientDuplexStream,
   type ServerDuplexStream,
   type ServiceDefinition,
 } from '@grpc/grpc-js';
@@ -84,7 +91,10 @@ const CLIENT: ChannelOptions = {
 };
 
 /** What both stream types share. */
-type Call = Pick<ClientDuplexStream<Uint8Array, Buffer> & ServerDuplexStream<Buffer, Uint8Array>, 'write' | 'end' | 'pause' | 'resume'> & {
+type Call = Pick<
+  ClientDuplexStream<Uint8Array, Buffer> & ServerDuplexStream<Buffer, Uint8Array>,
+  'write' | 'end' | 'pause' | 'resume'
+> & {
   on(event: 'data', listener: (bytes: Buffer) => void): unknown;
   on(event: 'error', listener: (error: Error) => void): unknown;
   on(event: 'end' | 'close' | 'cancelled', listener: () => void): unknown;
@@ -172,7 +182,10 @@ function isLoopback(host: string): boolean {
 
 function assertPlain(host: string, plain: boolean | undefined): void {
   if (plain === true && isLoopback(host)) return;
-  throw new FarfieldError('E_FORBIDDEN', `a link to ${host} without TLS: plain text is for loopback, and must be configured by name`);
+  throw new FarfieldError(
+    'E_FORBIDDEN',
+    `a link to ${host} without TLS: plain text is for loopback, and must be configured by name`,
+  );
 }
 
 interface Target {
@@ -189,7 +202,8 @@ function targetOf(options: GrpcDialOptions): Target {
     assertPlain(target.host, options.plain);
     return { ...target, context: undefined };
   }
-  if (url.protocol !== 'grpcs:') throw new FarfieldError('E_BAD_REQUEST', `${options.url} is no gRPC address: write grpcs://host:port`);
+  if (url.protocol !== 'grpcs:')
+    throw new FarfieldError('E_BAD_REQUEST', `${options.url} is no gRPC address: write grpcs://host:port`);
   const ca = options.ca === undefined ? {} : { ca: options.ca };
   return { ...target, context: createSecureContext({ minVersion: 'TLSv1.3', ...ca }) };
 }
@@ -222,7 +236,8 @@ function clientOf(address: string, { host, context }: Target): Client {
   if (context === undefined) return new Client(address, ChannelCredentials.createInsecure(), CLIENT);
   if (isIP(host) === 0) return new Client(address, ChannelCredentials.createFromSecureContext(context), CLIENT);
   // grpc-js would send an address as SNI, which RFC 6066 forbids; the certificate is still checked for the address.
-  const checkServerIdentity = (_: string, cert: PeerCertificate): Error | undefined => tlsCheckServerIdentity(host, cert);
+  const checkServerIdentity = (_: string, cert: PeerCertificate): Error | undefined =>
+    tlsCheckServerIdentity(host, cert);
   const credentials = ChannelCredentials.createFromSecureContext(context, { checkServerIdentity });
   return new Client(address, credentials, { ...CLIENT, 'grpc.ssl_target_name_override': 'address.invalid' });
 }
@@ -328,7 +343,11 @@ async function endSockets(sockets: ReadonlySet<Socket>): Promise<void> {
   const timer = setTimeout(() => {
     for (const socket of sockets) socket.destroy();
   }, CLOSE_GRACE_MS);
-  await Promise.all([...sockets].map((socket) => new Promise((resolve) => (socket.destroyed ? resolve(undefined) : socket.once('close', resolve)))));
+  await Promise.all(
+    [...sockets].map(
+      (socket) => new Promise((resolve) => (socket.destroyed ? resolve(undefined) : socket.once('close', resolve))),
+    ),
+  );
   clearTimeout(timer);
 }
 
@@ -338,7 +357,14 @@ function createListener(options: GrpcAcceptOptions, onSocket: (socket: Socket) =
     return createServer({ noDelay: true }, onSocket);
   }
   const { key, cert } = options.tls;
-  const tls = { key, cert, minVersion: 'TLSv1.3', ALPNProtocols: ['h2'], handshakeTimeout: DIAL_TIMEOUT_MS, noDelay: true } as const;
+  const tls = {
+    key,
+    cert,
+    minVersion: 'TLSv1.3',
+    ALPNProtocols: ['h2'],
+    handshakeTimeout: DIAL_TIMEOUT_MS,
+    noDelay: true,
+  } as const;
   // A connection that fails its TLS handshake is destroyed by node; there is nothing to say to it.
   return createTlsServer(tls, onSocket).on('tlsClientError', () => {});
 }

@@ -24,15 +24,18 @@ export interface HelloExpectation {
 export async function checkHello(text: string, expect: HelloExpectation): Promise<Token<'farfield-hello+jwt'>> {
   const token = parseToken('farfield-hello+jwt', text);
   const { claims } = token;
-  if (claims.aud !== expect.acceptor) throw new FarfieldError('E_AUDIENCE', `this hello is for ${claims.aud}, not for ${expect.acceptor}`);
-  if (claims.nonce !== expect.nonce) throw new FarfieldError('E_UNAUTHENTICATED', 'this hello answers another challenge');
+  if (claims.aud !== expect.acceptor)
+    throw new FarfieldError('E_AUDIENCE', `this hello is for ${claims.aud}, not for ${expect.acceptor}`);
+  if (claims.nonce !== expect.nonce)
+    throw new FarfieldError('E_UNAUTHENTICATED', 'this hello answers another challenge');
   if (claims.protocol.min !== expect.protocol.min || claims.protocol.max !== expect.protocol.max) {
     throw new FarfieldError('E_UNAUTHENTICATED', 'the versions beside this hello are not those that it signs');
   }
   verifyToken(token, await expect.keyOf(claims.sub, token.kid));
   const nowS = expect.nowMs / 1000;
   const toleranceS = expect.toleranceS ?? DEFAULT_CLOCK_TOLERANCE_S;
-  if (claims.iat > nowS + toleranceS) throw new FarfieldError('E_NOT_YET', 'this hello is from the future: compare the clocks of both sides');
+  if (claims.iat > nowS + toleranceS)
+    throw new FarfieldError('E_NOT_YET', 'this hello is from the future: compare the clocks of both sides');
   if (claims.exp < nowS - toleranceS || claims.exp - claims.iat > HELLO_LIFE_S) {
     throw new FarfieldError('E_EXPIRED', 'this hello is too old: compare the clocks of both sides');
   }

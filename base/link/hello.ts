@@ -1,10 +1,11 @@
 /**
  * The dialling side's signed answer to a challenge. Imports no schemas: a pilot signs one within its first milliseconds.
  */
+
+import type { Random } from '#base/random.ts';
 import { toBase64Url } from '#kernel/bytes.ts';
 import { HELLO_LIFE_S } from '#kernel/limits.ts';
 import { type Signer, signToken } from '#kernel/sign.ts';
-import type { Random } from '#base/random.ts';
 import type { ProtocolRange } from './session.ts';
 
 export interface HelloFacts {

@@ -117,7 +117,8 @@ export function memoryTransport(name = 'memory'): MemoryTransport {
     dialler: {
       name,
       dial(signal) {
-        if (signal.aborted) return Promise.reject(new FarfieldError('E_UNAVAILABLE', `the dial of ${name} was given up`));
+        if (signal.aborted)
+          return Promise.reject(new FarfieldError('E_UNAVAILABLE', `the dial of ${name} was given up`));
         if (!open) return Promise.reject(new FarfieldError('E_UNAVAILABLE', `nobody listens at ${name}`));
         const pair = memoryPair(name);
         pairs.push(pair);

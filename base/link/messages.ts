@@ -165,7 +165,10 @@ export function createOutlet<M>(link: Link, codec: Codec<M>): Outlet<M> {
       if (ended) return false;
       const bytes = codec.encode(message);
       if (bytes.byteLength > MAX_FRAME_BYTES) {
-        throw new FarfieldError('E_TOO_LARGE', `a message of ${bytes.byteLength} bytes does not fit into a frame of ${MAX_FRAME_BYTES}`);
+        throw new FarfieldError(
+          'E_TOO_LARGE',
+          `a message of ${bytes.byteLength} bytes does not fit into a frame of ${MAX_FRAME_BYTES}`,
+        );
       }
       const rank = RANK[lane];
       if (rank === LOGS && lanes[LOGS].bytes + bytes.byteLength > LOGS_HIGH_BYTES) return false;

@@ -62,5 +62,8 @@ export const MAX_CONNECTIONS = 1024;
 export function assertFrame(frame: Uint8Array): void {
   if (frame.byteLength === 0) throw new FarfieldError('E_PROTOCOL', 'an empty frame was sent: it would mean the end');
   if (frame.byteLength <= MAX_FRAME_BYTES) return;
-  throw new FarfieldError('E_TOO_LARGE', `a frame of ${frame.byteLength} bytes was sent; the limit is ${MAX_FRAME_BYTES}`);
+  throw new FarfieldError(
+    'E_TOO_LARGE',
+    `a frame of ${frame.byteLength} bytes was sent; the limit is ${MAX_FRAME_BYTES}`,
+  );
 }

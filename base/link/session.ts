@@ -17,12 +17,13 @@
  *
  * Who may connect, and which of two sessions of one key lives, is decided by the owner's callbacks.
  */
+
+import type { Clock, Timer } from '#base/clock.ts';
+import type { Random } from '#base/random.ts';
 import { toBase64Url } from '#kernel/bytes.ts';
 import { type ErrorCode, FarfieldError, isErrorCode } from '#kernel/errors.ts';
 import { PROTOCOL } from '#kernel/limits.ts';
 import type { Bye, Challenge, Ping, Pong } from '#protos/generated/link.js';
-import type { Clock, Timer } from '#base/clock.ts';
-import type { Random } from '#base/random.ts';
 import { type Codec, createOutlet, type Lane, type Outlet } from './messages.ts';
 import { createOnce } from './queue.ts';
 import type { Link } from './seam.ts';
@@ -57,7 +58,13 @@ export const SESSION_TIMES: SessionTimes = { heartbeatMs: 5000, missedBeats: 3, 
 
 /** How a session ended. `bye` carries a code that says whether dialling again can help (supervisor.ts). */
 export type SessionEnd =
-  | { readonly kind: 'bye'; readonly by: 'peer' | 'self'; readonly code: ErrorCode; readonly message: string; readonly retryAfterS: number }
+  | {
+      readonly kind: 'bye';
+      readonly by: 'peer' | 'self';
+      readonly code: ErrorCode;
+      readonly message: string;
+      readonly retryAfterS: number;
+    }
   | { readonly kind: 'lost'; readonly reason: string };
 
 export interface Session<M extends Dialect> {
@@ -143,7 +150,8 @@ function openOpening<M extends Dialect>(common: Common<M>, times: SessionTimes):
         const end = await link.closed;
         throw new FarfieldError('E_UNAVAILABLE', `the link ended before the ${what}: ${end.reason}`);
       }
-      if (result.value.byteLength > MAX_HELLO_BYTES) throw new FarfieldError('E_TOO_LARGE', `a ${what} of ${result.value.byteLength} bytes`);
+      if (result.value.byteLength > MAX_HELLO_BYTES)
+        throw new FarfieldError('E_TOO_LARGE', `a ${what} of ${result.value.byteLength} bytes`);
       const messages = codec.decode(result.value);
       const bye = messages.find((m) => m.bye !== undefined)?.bye;
       if (bye !== undefined) throw errorOfBye(bye);
@@ -153,7 +161,10 @@ function openOpening<M extends Dialect>(common: Common<M>, times: SessionTimes):
 }
 
 /** Runs a handshake; whatever goes wrong is said to the peer before the link ends. */
-async function shaking<M extends Dialect, R>(common: Common<M>, run: (opening: Opening<M>, times: SessionTimes) => Promise<R>): Promise<R> {
+async function shaking<M extends Dialect, R>(
+  common: Common<M>,
+  run: (opening: Opening<M>, times: SessionTimes) => Promise<R>,
+): Promise<R> {
   const times = { ...SESSION_TIMES, ...common.times };
   const opening = openOpening(common, times);
   try {
@@ -176,11 +187,16 @@ export interface AcceptOptions<M extends Dialect, P> extends Common<M> {
    * Decides about a hello, and about a session that the same key may already have. Throws a FarfieldError to refuse.
    * Returns the welcome (all but the version) and whatever the owner wants to know about the peer later.
    */
-  verify(hello: HelloOf<M>, facts: { nonce: string; protocol: number; link: Link }): Promise<{ welcome: Omit<WelcomeOf<M>, 'protocol'>; peer: P }>;
+  verify(
+    hello: HelloOf<M>,
+    facts: { nonce: string; protocol: number; link: Link },
+  ): Promise<{ welcome: Omit<WelcomeOf<M>, 'protocol'>; peer: P }>;
 }
 
 /** The accepting side. Throws what the refusal was, after having said it to the peer. */
-export async function acceptSession<M extends Dialect, P>(options: AcceptOptions<M, P>): Promise<{ session: Session<M>; peer: P }> {
+export async function acceptSession<M extends Dialect, P>(
+  options: AcceptOptions<M, P>,
+): Promise<{ session: Session<M>; peer: P }> {
   const { link, codec, acceptor } = options;
   const range = options.protocol ?? PROTOCOL;
   return shaking(options, async (opening, times) => {
@@ -188,7 +204,8 @@ export async function acceptSession<M extends Dialect, P>(options: AcceptOptions
     link.send(codec.encode({ challenge: { acceptor, nonce, protocolMin: range.min, protocolMax: range.max } } as M));
     const messages = await opening.next('hello');
     const hello = messages[0]?.hello as HelloOf<M> | undefined;
-    if (hello === undefined || messages.length !== 1) throw new FarfieldError('E_PROTOCOL', 'the first message must be one hello');
+    if (hello === undefined || messages.length !== 1)
+      throw new FarfieldError('E_PROTOCOL', 'the first message must be one hello');
     const theirs = { min: hello.protocolMin, max: hello.protocolMax };
     const protocol = negotiate(range, theirs);
     if (protocol === undefined) throw versionRefusal(range, theirs);
@@ -208,14 +225,19 @@ export interface DialOptions<M extends Dialect> extends Common<M> {
 }
 
 /** The dialling side. Throws what the refusal was. */
-export async function dialSession<M extends Dialect>(options: DialOptions<M>): Promise<{ session: Session<M>; welcome: WelcomeOf<M> }> {
+export async function dialSession<M extends Dialect>(
+  options: DialOptions<M>,
+): Promise<{ session: Session<M>; welcome: WelcomeOf<M> }> {
   const { link, codec } = options;
   const range = options.protocol ?? PROTOCOL;
   return shaking(options, async (opening, times) => {
     const challenge = (await opening.next('challenge'))[0]?.challenge;
     if (challenge === undefined) throw new FarfieldError('E_PROTOCOL', 'the first message must be a challenge');
     if (options.acceptor !== undefined && challenge.acceptor !== options.acceptor) {
-      throw new FarfieldError('E_AUDIENCE', `${link.remote} says that it is ${challenge.acceptor}, not ${options.acceptor}; nothing was signed for it`);
+      throw new FarfieldError(
+        'E_AUDIENCE',
+        `${link.remote} says that it is ${challenge.acceptor}, not ${options.acceptor}; nothing was signed for it`,
+      );
     }
     const theirs = { min: challenge.protocolMin, max: challenge.protocolMax };
     if (negotiate(range, theirs) === undefined) throw versionRefusal(range, theirs);
@@ -226,7 +248,10 @@ export async function dialSession<M extends Dialect>(options: DialOptions<M>): P
     if (welcome.protocol < range.min || welcome.protocol > range.max) {
       throw versionRefusal(range, { min: welcome.protocol, max: welcome.protocol });
     }
-    return { session: createSession(options, times, opening.frames, rest, welcome.protocol, welcome.sessionEpoch), welcome };
+    return {
+      session: createSession(options, times, opening.frames, rest, welcome.protocol, welcome.sessionEpoch),
+      welcome,
+    };
   });
 }
 
@@ -240,7 +265,12 @@ interface Heart<M> {
   readonly roundTripMs: number | undefined;
 }
 
-function createHeart<M extends Dialect>(clock: Clock, times: SessionTimes, outlet: Outlet<M>, onDead: () => void): Heart<M> {
+function createHeart<M extends Dialect>(
+  clock: Clock,
+  times: SessionTimes,
+  outlet: Outlet<M>,
+  onDead: () => void,
+): Heart<M> {
   let silentBeats = 0;
   let working = false;
   let ping = { id: 0, sentAt: 0 };
@@ -249,7 +279,10 @@ function createHeart<M extends Dialect>(clock: Clock, times: SessionTimes, outle
 
   function beat(): void {
     if (!working) silentBeats += 1;
-    if (silentBeats > times.missedBeats) return onDead();
+    if (silentBeats > times.missedBeats) {
+      onDead();
+      return;
+    }
     ping = { id: ping.id + 1, sentAt: clock.mono() };
     outlet.send({ ping: { id: ping.id } } as M, 'control');
     timer = clock.after(times.heartbeatMs, beat);
@@ -303,7 +336,10 @@ function createSession<M extends Dialect>(
   }
 
   const heart = createHeart(clock, times, outlet, () => {
-    finish({ kind: 'lost', reason: `nothing was heard for ${times.missedBeats} beats of ${times.heartbeatMs} ms` }, 'silent');
+    finish(
+      { kind: 'lost', reason: `nothing was heard for ${times.missedBeats} beats of ${times.heartbeatMs} ms` },
+      'silent',
+    );
   });
 
   /** What the owner is to see of a frame; beats and the bye are ours. */
@@ -312,7 +348,10 @@ function createSession<M extends Dialect>(
     for (const message of messages) {
       if (message.bye !== undefined) {
         const { code, message: text, retryAfterS } = message.bye;
-        finish({ kind: 'bye', by: 'peer', code: isErrorCode(code) ? code : 'E_PROTOCOL', message: text, retryAfterS }, code);
+        finish(
+          { kind: 'bye', by: 'peer', code: isErrorCode(code) ? code : 'E_PROTOCOL', message: text, retryAfterS },
+          code,
+        );
         break;
       }
       if (message.challenge !== undefined || message.hello !== undefined || message.welcome !== undefined) {

@@ -8,11 +8,12 @@
  *  V3 At most one session lives at a time, and a new one starts only after `serve` of the old one returned.
  *  V4 What the peer asks for as a pause (`retryAfterS`) is honoured, at least.
  */
-import { type ErrorCode, FarfieldError } from '#kernel/errors.ts';
+
 import type { Clock } from '#base/clock.ts';
 import type { Random } from '#base/random.ts';
+import { type ErrorCode, FarfieldError } from '#kernel/errors.ts';
 import { BACKOFF, type BackoffOptions, createBackoff } from './backoff.ts';
-import { type Dialler, DIAL_TIMEOUT_MS, type Link } from './seam.ts';
+import { DIAL_TIMEOUT_MS, type Dialler, type Link } from './seam.ts';
 import type { Dialect, Session, SessionEnd } from './session.ts';
 
 /** A session that lived this long was a real one. */
@@ -134,7 +135,10 @@ async function attempt<M extends Dialect, C extends { session: Session<M> }>(
   return { kind: 'retryable', code: 'E_UNAVAILABLE', reason: failed.join('; ') || 'given up', retryAfterMs: 0 };
 }
 
-function refusal<M extends Dialect, C extends { session: Session<M> }>(options: SupervisorOptions<M, C>, error: FarfieldError): LinkOutcome {
+function refusal<M extends Dialect, C extends { session: Session<M> }>(
+  options: SupervisorOptions<M, C>,
+  error: FarfieldError,
+): LinkOutcome {
   const fatal = options.isFatal?.(error.code) ?? FATAL.has(error.code);
   if (fatal) return { kind: 'fatal', code: error.code, reason: error.message };
   return { kind: 'retryable', code: error.code, reason: error.message, retryAfterMs: (error.retryAfterS ?? 0) * 1000 };

@@ -16,7 +16,15 @@ import { fromUtf8, utf8 } from '#kernel/bytes.ts';
 import { FarfieldError } from '#kernel/errors.ts';
 import { MAX_FRAME_BYTES } from '#kernel/limits.ts';
 import { createGauge, createInbox, createOnce } from './queue.ts';
-import { type Acceptor, assertFrame, CLOSE_GRACE_MS, type Dialler, type Ending, type Link, MAX_CONNECTIONS } from './seam.ts';
+import {
+  type Acceptor,
+  assertFrame,
+  CLOSE_GRACE_MS,
+  type Dialler,
+  type Ending,
+  type Link,
+  MAX_CONNECTIONS,
+} from './seam.ts';
 
 /** The reason of an end: a sentence, no more. */
 const MAX_REASON_BYTES = 1024;
@@ -24,7 +32,10 @@ const MAX_REASON_BYTES = 1024;
 type Parsed = { kind: 'frame'; frame: Uint8Array } | { kind: 'end'; reason: string };
 
 /** Cuts a byte stream into frames. Returns what is wrong with it, if anything: after that it is not to be fed again. */
-export function createParser(onParsed: (parsed: Parsed) => void): { feed(chunk: Buffer): string | undefined; readonly partial: boolean } {
+export function createParser(onParsed: (parsed: Parsed) => void): {
+  feed(chunk: Buffer): string | undefined;
+  readonly partial: boolean;
+} {
   let chunks: Buffer[] = [];
   let total = 0;
   let ending = false;
@@ -118,7 +129,10 @@ export function streamLink(socket: Socket, remote: string): Link {
   socket.on('error', (error) => finish({ clean: false, reason: error.message }));
   socket.on('end', () => socket.end());
   socket.on('close', () => {
-    finish({ clean: false, reason: parser.partial ? 'the connection ended within a frame' : 'the connection was lost' });
+    finish({
+      clean: false,
+      reason: parser.partial ? 'the connection ended within a frame' : 'the connection was lost',
+    });
   });
 
   return {
@@ -188,7 +202,10 @@ function assertPrivate(folder: string): void {
   const stat = lstatSync(folder);
   const mine = process.getuid === undefined || stat.uid === process.getuid();
   if (stat.isDirectory() && (stat.mode & 0o077) === 0 && mine) return;
-  throw new FarfieldError('E_FORBIDDEN', `${folder} must be a folder that only this account can enter (chmod 700): links listen there`);
+  throw new FarfieldError(
+    'E_FORBIDDEN',
+    `${folder} must be a folder that only this account can enter (chmod 700): links listen there`,
+  );
 }
 
 /** True if somebody answers at the socket now. */
@@ -207,7 +224,8 @@ async function removeStale(path: string): Promise<void> {
   const stat = lstatSync(path, { throwIfNoEntry: false });
   if (stat === undefined) return;
   if (!stat.isSocket()) throw new FarfieldError('E_CONFLICT', `${path} is there and is no socket; remove it`);
-  if (await isAnswered(path)) throw new FarfieldError('E_CONFLICT', `another process listens at ${path}; stop it first`);
+  if (await isAnswered(path))
+    throw new FarfieldError('E_CONFLICT', `another process listens at ${path}; stop it first`);
   unlinkSync(path);
 }
 

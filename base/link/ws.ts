@@ -105,7 +105,10 @@ function assertScheme(url: URL, plain: boolean | undefined): void {
   if (url.protocol === 'wss:') return;
   const loopback = ['localhost', '127.0.0.1', '[::1]'].includes(url.hostname);
   if (url.protocol === 'ws:' && plain === true && loopback) return;
-  throw new FarfieldError('E_FORBIDDEN', `a link to ${url.host} without TLS: plain text is for loopback, and must be configured by name`);
+  throw new FarfieldError(
+    'E_FORBIDDEN',
+    `a link to ${url.host} without TLS: plain text is for loopback, and must be configured by name`,
+  );
 }
 
 export function wsDialler(options: WsDialOptions): Dialler {
@@ -115,7 +118,8 @@ export function wsDialler(options: WsDialOptions): Dialler {
     name,
     dial(signal) {
       return new Promise((resolve, reject) => {
-        const refuse = (why: string, cause?: unknown): void => reject(new FarfieldError('E_UNAVAILABLE', `no link to ${url.href}: ${why}`, { cause }));
+        const refuse = (why: string, cause?: unknown): void =>
+          reject(new FarfieldError('E_UNAVAILABLE', `no link to ${url.href}: ${why}`, { cause }));
         if (signal.aborted) return refuse('given up');
         assertScheme(url, options.plain);
         const ws = new WebSocket(url, PROTOCOL, {

@@ -34,8 +34,17 @@ export function createProcessRuntime(options: ProcessRuntimeOptions): Runtime {
       if (stdin === null || stdout === null || stderr === null) throw new Error('a runner without its pipes');
       // A runner that died while we wrote: its exit tells, the pipe's error adds nothing.
       stdin.on('error', () => {});
-      const exited = new Promise<RunnerExit>((resolve) => child.once('close', (code, signal) => resolve({ code, signal })));
-      return { pid: handle.pid, stdin, stdout, stderr, exited, kill: (graceMs) => killTree(handle, { clock, graceMs }) };
+      const exited = new Promise<RunnerExit>((resolve) =>
+        child.once('close', (code, signal) => resolve({ code, signal })),
+      );
+      return {
+        pid: handle.pid,
+        stdin,
+        stdout,
+        stderr,
+        exited,
+        kill: (graceMs) => killTree(handle, { clock, graceMs }),
+      };
     },
   };
 }

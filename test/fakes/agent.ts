@@ -6,25 +6,30 @@ import { chmodSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:f
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { systemClock } from '#base/clock.ts';
-import { checkHello } from '#base/link/hello-check.ts';
 import { serveLinks } from '#base/link/accept.ts';
-import { pilotCodec, type PilotMessage } from '#base/link/messages.ts';
+import { checkHello } from '#base/link/hello-check.ts';
+import { type PilotMessage, pilotCodec } from '#base/link/messages.ts';
 import type { Acceptor } from '#base/link/seam.ts';
 import type { Session } from '#base/link/session.ts';
 import { unixAcceptor } from '#base/link/unix.ts';
 import { systemRandom } from '#base/random.ts';
 import { digestOf } from '#kernel/ids.ts';
-import { generateKey, signerFrom } from '#kernel/sign.ts';
-import type { Done, HeldLease, PilotHello, Spec } from '#protos/generated/link.js';
-import type { BlockFile } from '#protos/block-file.ts';
 import { statusName } from '#kernel/leaves.ts';
+import { generateKey, signerFrom } from '#kernel/sign.ts';
+import type { BlockFile } from '#protos/block-file.ts';
+import type { Done, HeldLease, PilotHello, Spec } from '#protos/generated/link.js';
 
 export interface Ended {
   readonly key: number;
   readonly attempt: number;
   readonly leaseEpoch: number;
   readonly status: string;
-  readonly detail: { res?: { type: string; at: string; size?: number }; err?: { code: string; message: string }; rep?: object; charged?: boolean };
+  readonly detail: {
+    res?: { type: string; at: string; size?: number };
+    err?: { code: string; message: string };
+    rep?: object;
+    charged?: boolean;
+  };
   readonly digest: string;
   readonly result: Buffer;
   readonly file: { path: string; size: number } | undefined;
@@ -124,11 +129,22 @@ export function launchOf(items: readonly Item[], specNo: number, leaseEpoch: num
       const common = { name: arg.name, type: arg.type ?? 'json', ...(arg.sel === undefined ? {} : { sel: arg.sel }) };
       if (arg.bytes !== undefined) {
         inline.push(arg.bytes);
-        return { ...common, at: 'inline', digest: arg.digest ?? digestOf(arg.bytes), size: arg.size ?? arg.bytes.length };
+        return {
+          ...common,
+          at: 'inline',
+          digest: arg.digest ?? digestOf(arg.bytes),
+          size: arg.size ?? arg.bytes.length,
+        };
       }
       const path = arg.path ?? '';
       files.push({ index, arg: at, path });
-      return { ...common, at: 'endpoint', path, ...(arg.digest === undefined ? {} : { digest: arg.digest }), ...(arg.size === undefined ? {} : { size: arg.size }) };
+      return {
+        ...common,
+        at: 'endpoint',
+        path,
+        ...(arg.digest === undefined ? {} : { digest: arg.digest }),
+        ...(arg.size === undefined ? {} : { size: arg.size }),
+      };
     });
     bodies.push(Buffer.from(JSON.stringify({ args, ...(item.seed === undefined ? {} : { seed: item.seed }) })));
   }
@@ -231,7 +247,13 @@ export async function openFakeAgent(options: FakeAgentOptions): Promise<FakeAgen
       async verify(hello, { nonce }) {
         agent.hellos.push(hello);
         const keyOf = () => JSON.parse(hello.pilotJwk);
-        await checkHello(hello.token, { acceptor: endpoint, nonce, protocol: { min: hello.protocolMin, max: hello.protocolMax }, keyOf, nowMs: systemClock.now() });
+        await checkHello(hello.token, {
+          acceptor: endpoint,
+          nonce,
+          protocol: { min: hello.protocolMin, max: hello.protocolMax },
+          keyOf,
+          nowMs: systemClock.now(),
+        });
         return { welcome: { sessionEpoch: agent.hellos.length, drop: agent.drop }, peer: undefined };
       },
       async onSession(next) {

@@ -2,7 +2,7 @@
  * A proxy on the byte level that misbehaves on command: latency, slices, a cut after n bytes, a black hole (half-open),
  * reset, refusal. It knows nothing of what it carries.
  */
-import { connect, createServer, type AddressInfo, type NetConnectOpts, type Server, type Socket } from 'node:net';
+import { type AddressInfo, connect, createServer, type NetConnectOpts, type Server, type Socket } from 'node:net';
 
 export interface Faults {
   /** Each chunk waits this long, in order. */
@@ -64,14 +64,28 @@ function pump(from: Socket, to: Socket, faults: Faults, spent: (bytes: number) =
   });
 }
 
-export async function openFaultProxy(options: { listen: Place; to: Place; faults?: Partial<Faults> }): Promise<FaultProxy> {
-  const faults: Faults = { latencyMs: 0, sliceBytes: 0, cutAfterBytes: 0, blackHole: false, refuse: false, ...options.faults };
+export async function openFaultProxy(options: {
+  listen: Place;
+  to: Place;
+  faults?: Partial<Faults>;
+}): Promise<FaultProxy> {
+  const faults: Faults = {
+    latencyMs: 0,
+    sliceBytes: 0,
+    cutAfterBytes: 0,
+    blackHole: false,
+    refuse: false,
+    ...options.faults,
+  };
   const sockets = new Set<Socket>();
   let connections = 0;
 
   function onConnection(front: Socket): void {
     connections += 1;
-    if (faults.refuse) return kill(front);
+    if (faults.refuse) {
+      kill(front);
+      return;
+    }
     const back = connect(address(options.to));
     let bytes = 0;
     const both = [front, back];

@@ -1,6 +1,7 @@
 /** A pilot as its main.ts builds it, but in the test's process and with a runner of the test's choice. */
-import { mkdirSync } from 'node:fs';
-import { join } from 'node:path';
+import { mkdirSync, readdirSync, readFileSync } from 'node:fs';
+import { join, resolve } from 'node:path';
+import type { Test } from 'tap';
 import { systemClock } from '#base/clock.ts';
 import { createFileDigests } from '#base/file-digests.ts';
 import { unixDialler } from '#base/link/unix.ts';
@@ -10,7 +11,7 @@ import { generateKey, signerFrom } from '#kernel/sign.ts';
 import type { LogFields } from '../../pilot/log.ts';
 import { Pilot } from '../../pilot/pilot.ts';
 import { createProcessRuntime } from '../../pilot/runtimes/process.ts';
-import type { FakeAgent } from './agent.ts';
+import { type FakeAgent, type FakeAgentOptions, type Item, openFakeAgent } from './agent.ts';
 
 export interface RunningPilot {
   readonly pilot: Pilot;
@@ -50,4 +51,46 @@ export function startPilot(agent: FakeAgent): RunningPilot {
     log: { info: line, warn: line, error: (reason) => errors.push(reason) },
   });
   return { pilot, ended: pilot.run(), lines, errors };
+}
+
+/** The real runner, and the misbehaving one of raw-runner.ts. */
+export const RUNNER = { command: process.execPath, args: [resolve('runner/main.ts')] };
+export const raw = (mode: string) => ({ command: process.execPath, args: [resolve('test/fakes/raw-runner.ts'), mode] });
+
+export const json = (value: unknown): Buffer => Buffer.from(JSON.stringify(value));
+/** An item whose one argument tells the `fake` adapter what to do. */
+export const act = (key: number, value: unknown, attempt = 1): Item => ({
+  key,
+  attempt,
+  args: [{ name: 'x', bytes: json(value) }],
+});
+
+/** Whether any process has this text in its command line. */
+export function processesWith(text: string): boolean {
+  return readdirSync('/proc').some((entry) => {
+    try {
+      return /^\d+$/.test(entry) && readFileSync(`/proc/${entry}/cmdline`, 'utf8').includes(text);
+    } catch {
+      return false;
+    }
+  });
+}
+
+/** A pilot with an agent, for the time of `use`; both are ended, and the pilot must have had no errors of its own. */
+export async function withPilot(
+  t: Test,
+  options: Partial<FakeAgentOptions>,
+  use: (agent: FakeAgent, running: RunningPilot) => Promise<void>,
+): Promise<void> {
+  const agent = await openFakeAgent({ runner: RUNNER, ...options });
+  const running = startPilot(agent);
+  try {
+    await agent.connected();
+    await use(agent, running);
+  } finally {
+    await running.pilot.stop('the test is over', 0);
+    await running.ended;
+    await agent.close();
+  }
+  t.strictSame(running.errors, []);
 }

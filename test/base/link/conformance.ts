@@ -1,10 +1,11 @@
 /**
  * What every transport promises (base/link/seam.ts), as one suite. A transport passes it or is none.
  */
-import { MAX_FRAME_BYTES } from '#kernel/limits.ts';
+
+import type { Test } from 'tap';
 import type { Acceptor, Dialler, Link } from '#base/link/seam.ts';
 import { SEND_HIGH_BYTES } from '#base/link/seam.ts';
-import type { Test } from 'tap';
+import { MAX_FRAME_BYTES } from '#kernel/limits.ts';
 
 export interface Bench extends AsyncDisposable {
   readonly acceptor: Acceptor;
@@ -32,8 +33,10 @@ export function frameOf(no: number, bytes: number): Buffer {
 
 export function readFrame(frame: Uint8Array): number {
   const view = Buffer.from(frame.buffer, frame.byteOffset, frame.byteLength);
-  if (view.readUInt32BE(4) !== view.length) throw new Error(`a frame of ${view.length} bytes says ${view.readUInt32BE(4)}`);
-  if (view.subarray(8).some((byte) => byte !== (view.readUInt32BE(0) & 0xff))) throw new Error('a frame holds bytes of another');
+  if (view.readUInt32BE(4) !== view.length)
+    throw new Error(`a frame of ${view.length} bytes says ${view.readUInt32BE(4)}`);
+  if (view.subarray(8).some((byte) => byte !== (view.readUInt32BE(0) & 0xff)))
+    throw new Error('a frame holds bytes of another');
   return view.readUInt32BE(0);
 }
 

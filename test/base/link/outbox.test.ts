@@ -1,6 +1,6 @@
+import t from 'tap';
 import { createOutbox, type Entry, type Outbox, type Sender } from '#base/link/outbox.ts';
 import { createSeededRandom } from '#base/random.ts';
-import t from 'tap';
 
 type Message = number;
 
@@ -61,7 +61,11 @@ const settle = async (): Promise<void> => {
 
 function open(options: { windowItems?: number; windowBytes?: number } = {}): { store: Store; outbox: Outbox<Message> } {
   const store = createStore();
-  const outbox = createOutbox<Message>({ load: (after, limit) => store.load(after, limit), onError: (e) => t.fail(String(e)), ...options });
+  const outbox = createOutbox<Message>({
+    load: (after, limit) => store.load(after, limit),
+    onError: (e) => t.fail(String(e)),
+    ...options,
+  });
   return { store, outbox };
 }
 
@@ -180,41 +184,47 @@ t.test('a store that fails to load is reported, and the next commit tries again'
   t.strictSame(wire.sent, [1]);
 });
 
-t.test('with sessions that come and go at random, every message arrives, and each session sees rising numbers', async (t) => {
-  const seed = 'outbox 1';
-  t.comment(`seed: ${seed}`);
-  const random = createSeededRandom(seed);
-  const { store, outbox } = open({ windowItems: 16, windowBytes: 1200 });
-  const received = new Set<number>();
-  let wire = createWire();
-  let next = 1;
-  for (let step = 0; step < 3000; step += 1) {
-    const dice = random.uniform();
-    if (dice < 0.45 && next <= 600) commit(store, outbox, next++);
-    else if (dice < 0.75) {
-      const seen = wire.sent.filter((no) => store.rows.has(no)).slice(0, 1 + Math.floor(random.uniform() * 4));
+t.test(
+  'with sessions that come and go at random, every message arrives, and each session sees rising numbers',
+  async (t) => {
+    const seed = 'outbox 1';
+    t.comment(`seed: ${seed}`);
+    const random = createSeededRandom(seed);
+    const { store, outbox } = open({ windowItems: 16, windowBytes: 1200 });
+    const received = new Set<number>();
+    let wire = createWire();
+    let next = 1;
+    for (let step = 0; step < 3000; step += 1) {
+      const dice = random.uniform();
+      if (dice < 0.45 && next <= 600) commit(store, outbox, next++);
+      else if (dice < 0.75) {
+        const seen = wire.sent.filter((no) => store.rows.has(no)).slice(0, 1 + Math.floor(random.uniform() * 4));
+        for (const no of seen) {
+          received.add(no);
+          store.rows.delete(no);
+        }
+        outbox.acked(seen);
+      } else if (dice < 0.78) {
+        wire.end();
+        t.strictSame(
+          wire.sent,
+          [...new Set(wire.sent)].sort((a, b) => a - b),
+        );
+        wire = createWire();
+        outbox.attach(wire);
+      } else await new Promise((resolve) => setImmediate(resolve));
+    }
+    while (store.rows.size > 0 || next <= 600) {
+      if (next <= 600) commit(store, outbox, next++);
+      await settle();
+      const seen = wire.sent.filter((no) => store.rows.has(no));
       for (const no of seen) {
         received.add(no);
         store.rows.delete(no);
       }
       outbox.acked(seen);
-    } else if (dice < 0.78) {
-      wire.end();
-      t.strictSame(wire.sent, [...new Set(wire.sent)].sort((a, b) => a - b));
-      wire = createWire();
-      outbox.attach(wire);
-    } else await new Promise((resolve) => setImmediate(resolve));
-  }
-  while (store.rows.size > 0 || next <= 600) {
-    if (next <= 600) commit(store, outbox, next++);
-    await settle();
-    const seen = wire.sent.filter((no) => store.rows.has(no));
-    for (const no of seen) {
-      received.add(no);
-      store.rows.delete(no);
+      if (wire.sent.length === 0 && outbox.inFlight === 0) outbox.attach(wire);
     }
-    outbox.acked(seen);
-    if (wire.sent.length === 0 && outbox.inFlight === 0) outbox.attach(wire);
-  }
-  t.equal(received.size, 600);
-});
+    t.equal(received.size, 600);
+  },
+);

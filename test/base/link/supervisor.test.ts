@@ -1,13 +1,13 @@
+import t from 'tap';
 import { createManualClock, type ManualClock } from '#base/clock.ts';
 import { createBackoff } from '#base/link/backoff.ts';
-import { memoryPair, memoryTransport, type MemoryTransport } from '#base/link/memory.ts';
+import { type MemoryTransport, memoryPair, memoryTransport } from '#base/link/memory.ts';
 import { type LinkMessage, linkCodec } from '#base/link/messages.ts';
 import type { Dialler, Link } from '#base/link/seam.ts';
 import { acceptSession, dialSession, type Session } from '#base/link/session.ts';
 import { chooseDiallers, type LinkOutcome, type LinkState, superviseLink } from '#base/link/supervisor.ts';
 import { createSeededRandom } from '#base/random.ts';
 import { FarfieldError } from '#kernel/errors.ts';
-import t from 'tap';
 
 const random = createSeededRandom('supervisor tests');
 
@@ -29,7 +29,14 @@ function createPeer(clock: ManualClock, name: string): Peer {
         if (verdict !== 'welcome') throw verdict;
         return { welcome: { sessionEpoch: peer.sessions.length + 1 }, peer: undefined };
       };
-      const accepted = await acceptSession<LinkMessage, undefined>({ link, codec: linkCodec, clock, random, acceptor: name, verify }).catch(() => undefined);
+      const accepted = await acceptSession<LinkMessage, undefined>({
+        link,
+        codec: linkCodec,
+        clock,
+        random,
+        acceptor: name,
+        verify,
+      }).catch(() => undefined);
       if (accepted === undefined) continue;
       peer.sessions.push(accepted.session);
       void accepted.session.serve(() => {});
@@ -39,7 +46,10 @@ function createPeer(clock: ManualClock, name: string): Peer {
   return peer;
 }
 
-const failing = (name: string): Dialler => ({ name, dial: () => Promise.reject(new FarfieldError('E_UNAVAILABLE', `${name} is down`)) });
+const failing = (name: string): Dialler => ({
+  name,
+  dial: () => Promise.reject(new FarfieldError('E_UNAVAILABLE', `${name} is down`)),
+});
 
 interface Running {
   readonly outcomes: LinkOutcome[];
@@ -110,7 +120,10 @@ t.test('a session that was held resets the back-off, so that a restart of the pe
   const clock = createManualClock();
   const peer = createPeer(clock, 'broker');
   let up = false;
-  const dialler: Dialler = { name: 'broker', dial: (signal) => (up ? peer.dialler.dial(signal) : failing('broker').dial(signal)) };
+  const dialler: Dialler = {
+    name: 'broker',
+    dial: (signal) => (up ? peer.dialler.dial(signal) : failing('broker').dial(signal)),
+  };
   const running = supervise(clock, [dialler]);
   await clock.drive(120_000);
   t.ok((waits(running.states).at(-1) ?? 0) > 10_000, 'an outage of two minutes');
@@ -173,8 +186,14 @@ t.test('auto tries gRPC, then WebSocket, and stays with what worked', async (t) 
   const clock = createManualClock();
   const peer = createPeer(clock, 'ws');
   const diallers = chooseDiallers('auto', { grpc: () => failing('grpc'), ws: () => peer.dialler });
-  t.strictSame(diallers.map((d) => d.name), ['grpc', 'ws']);
-  t.strictSame(chooseDiallers('ws', { grpc: () => failing('grpc'), ws: () => peer.dialler }).map((d) => d.name), ['ws']);
+  t.strictSame(
+    diallers.map((d) => d.name),
+    ['grpc', 'ws'],
+  );
+  t.strictSame(
+    chooseDiallers('ws', { grpc: () => failing('grpc'), ws: () => peer.dialler }).map((d) => d.name),
+    ['ws'],
+  );
   const running = supervise(clock, diallers);
   await clock.drive(1);
   const tried = (): string[] => running.states.flatMap((s) => (s.kind === 'dialling' ? [s.via] : []));
@@ -190,7 +209,10 @@ t.test('a dial that hangs is given up, and the next dialler gets its turn', asyn
   const peer = createPeer(clock, 'ws');
   const hanging: Dialler = {
     name: 'grpc',
-    dial: (signal) => new Promise((_, reject) => signal.addEventListener('abort', () => reject(new FarfieldError('E_UNAVAILABLE', 'given up')))),
+    dial: (signal) =>
+      new Promise((_, reject) =>
+        signal.addEventListener('abort', () => reject(new FarfieldError('E_UNAVAILABLE', 'given up'))),
+      ),
   };
   const running = supervise(clock, [hanging, peer.dialler]);
   await clock.drive(10_001);

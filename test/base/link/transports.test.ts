@@ -1,17 +1,17 @@
-import { createServer as createHttps } from 'node:https';
-import { createServer as createHttp, type Server as HttpServer } from 'node:http';
 import { chmod, mkdtemp, rm } from 'node:fs/promises';
-import { connect, type Socket, type AddressInfo } from 'node:net';
+import { createServer as createHttp, type Server as HttpServer } from 'node:http';
+import { createServer as createHttps } from 'node:https';
+import { type AddressInfo, connect, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import t from 'tap';
 import { grpcAcceptor, grpcDialler } from '#base/link/grpc.ts';
 import { memoryTransport } from '#base/link/memory.ts';
 import { unixAcceptor, unixDialler } from '#base/link/unix.ts';
 import { wsAcceptor, wsDialler } from '#base/link/ws.ts';
-import t from 'tap';
-import { type Bench, conformance } from './conformance.ts';
 import { openFaultProxy } from '../../fakes/fault-proxy.ts';
 import { testTls } from '../../fakes/tls.ts';
+import { type Bench, conformance } from './conformance.ts';
 
 const noise = Buffer.from('GET / HTTP/1.0\r\n\r\n'.repeat(64));
 
@@ -60,13 +60,20 @@ async function unixBench(): Promise<Bench> {
 function grpcBench(secure: boolean): () => Promise<Bench> {
   return async () => {
     const tls = testTls();
-    const acceptor = await grpcAcceptor({ host: '127.0.0.1', port: 0, ...(secure ? { tls: tls.server } : { plain: true }) });
+    const acceptor = await grpcAcceptor({
+      host: '127.0.0.1',
+      port: 0,
+      ...(secure ? { tls: tls.server } : { plain: true }),
+    });
     const port = Number(new URL(acceptor.address).port);
     const proxy = await openFaultProxy({ listen: { port: 0 }, to: { port } });
     const scheme = secure ? 'grpcs' : 'grpc';
     return {
       acceptor,
-      dialler: grpcDialler({ url: `${scheme}://127.0.0.1:${proxy.port}`, ...(secure ? { ca: tls.ca } : { plain: true }) }),
+      dialler: grpcDialler({
+        url: `${scheme}://127.0.0.1:${proxy.port}`,
+        ...(secure ? { ca: tls.ca } : { plain: true }),
+      }),
       cut: () => proxy.reset(),
       garbage: makeNoise(() => connect({ host: '127.0.0.1', port })),
       [Symbol.asyncDispose]: () => proxy[Symbol.asyncDispose](),
@@ -84,7 +91,10 @@ function wsBench(secure: boolean): () => Promise<Bench> {
     const proxy = await openFaultProxy({ listen: { port: 0 }, to: { port } });
     return {
       acceptor,
-      dialler: wsDialler({ url: `${secure ? 'wss' : 'ws'}://127.0.0.1:${proxy.port}`, ...(secure ? { ca: tls.ca } : { plain: true }) }),
+      dialler: wsDialler({
+        url: `${secure ? 'wss' : 'ws'}://127.0.0.1:${proxy.port}`,
+        ...(secure ? { ca: tls.ca } : { plain: true }),
+      }),
       cut: () => proxy.reset(),
       garbage: makeNoise(() => connect({ host: '127.0.0.1', port })),
       async [Symbol.asyncDispose]() {
