@@ -28,8 +28,12 @@ def manifest(folder: str, version: str) -> dict:
         "name": "bragg-nn",
         "version": version,
         "description": "Centre of a single diffraction peak in an 11 x 11 pixel patch of raw counts.",
-        "inputs": [{"name": "patch", "datatype": "FP32", "shape": [-1, 1, 11, 11]}],
-        "outputs": [{"name": "center", "datatype": "FP32", "shape": [-1, 2]}],
+        "licence": "Apache-2.0",
+        "inputs": [
+            {"name": "patch", "datatype": "FP32", "shape": [-1, 1, 11, 11], "dataset": "/patches", "units": "counts"}
+        ],
+        # Bounds: the outer edges of the outer pixels. A centre beyond them is not in the patch.
+        "outputs": [{"name": "center", "datatype": "FP32", "shape": [-1, 2], "bounds": [[-0.5, 10.5], [-0.5, 10.5]]}],
         "batch": {"axis": 0, "max": 512, "preferred": [128]},
         # Counts of a whole patch: zero all but the 8-connected component of the brightest pixel, then scale to 0..1.
         "pre": [{"op": "keep_component", "connectivity": 8, "seed": "brightest"}, {"op": "minmax_per_sample"}],
@@ -39,6 +43,7 @@ def manifest(folder: str, version: str) -> dict:
         "golden": {**file("golden.h5"), "in": "/patches", "out": "/center", "maxPx": 0.01},
         # Lower edges: 3-5, 6-11, 12-24, 25 and more pixels above zero after `keep_component`. Fewer than 3: no group.
         "groups": {"by": "lit_pixels", "edges": [3, 6, 12, 25]},
+        "baselines": ["centre_of_mass"],
     }
 
 
