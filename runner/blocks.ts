@@ -13,6 +13,7 @@ import type { StoredType } from '#protos/model.ts';
 import { type NumberArray, STORED } from './dtype.ts';
 import type { RowResults } from './rows.ts';
 
+/** Decides where everything lies in a block's memory; equal layouts give equal offsets in every thread. */
 export interface BlockLayout {
   /** Most rows that a block holds. */
   readonly rows: number;
@@ -23,6 +24,7 @@ export interface BlockLayout {
   readonly baselines: number;
 }
 
+/** Views on one block's memory. */
 export interface Block {
   readonly memory: SharedArrayBuffer;
   readonly control: Int32Array;
@@ -38,12 +40,14 @@ const CONTROL_BYTES = 16;
 
 const aligned = (bytes: number): number => Math.ceil(bytes / 8) * 8;
 
+/** Bytes of a block of this layout. */
 export function blockBytes(layout: BlockLayout): number {
   const { rows, stored, sampleSize, columns, baselines } = layout;
   const raw = aligned(rows * sampleSize * STORED[stored].bytes);
   return CONTROL_BYTES + raw + aligned(rows * columns * 4) * (1 + baselines) + aligned(rows * 4) + aligned(rows);
 }
 
+/** The views of a block; made once a thread. */
 export function viewBlock(layout: BlockLayout, memory: SharedArrayBuffer): Block {
   const { rows, stored, sampleSize, columns } = layout;
   let at = 0;

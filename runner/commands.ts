@@ -9,6 +9,7 @@ import { chooseVariant, openModel, openOnnx, probeVariants, variantName } from '
 import { createModelCalls } from './model-calls.ts';
 import { outputWords } from './post.ts';
 
+/** What the command line gave, and what a command may touch. */
 export interface CommandParts {
   readonly model: string;
   readonly variant: string | undefined;
@@ -17,8 +18,10 @@ export interface CommandParts {
   readonly print: (text: string) => void;
 }
 
+/** Answers the exit code. */
 type Command = (parts: CommandParts) => Promise<number>;
 
+/** Every command checks the model as far as a pilot's runner would: what these accept, `pipe` accepts. */
 export const COMMANDS: Readonly<Record<string, Command>> = {
   describe: reported(async ({ model }) => {
     const open = openModel(model);

@@ -11,11 +11,16 @@ export type NumberArray =
   | Float32Array
   | Float64Array;
 
+/** What is known of one element type: its width, and the typed array that reads it in place. */
 interface StoredFacts {
   readonly bytes: number;
   readonly view: (buffer: ArrayBufferLike, offset: number, length: number) => NumberArray;
 }
 
+/**
+ * 64-bit integers and halves are left out: the first do not fit an FP32 or FP64 exactly, the second have no typed
+ * array in every supported runtime. A caller is told to convert rather than being given rounded counts.
+ */
 export const STORED: Readonly<Record<StoredType, StoredFacts>> = {
   u1: { bytes: 1, view: (b, o, n) => new Uint8Array(b, o, n) },
   i1: { bytes: 1, view: (b, o, n) => new Int8Array(b, o, n) },
@@ -33,6 +38,7 @@ export function storedType(kind: 'float' | 'int' | 'other', bytes: number, signe
   return Object.hasOwn(STORED, name) ? (name as StoredType) : undefined;
 }
 
+/** Number of elements of an array of this shape; 1 for a scalar. */
 export function elementsOf(shape: readonly number[]): number {
   return shape.reduce((product, n) => product * n, 1);
 }

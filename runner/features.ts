@@ -2,10 +2,15 @@
 import type { Model } from '#protos/model.ts';
 import type { SampleShape } from './pre.ts';
 
+/** One number of a cleaned sample; rows are grouped by it. */
 export type Feature = (x: Float32Array, start: number) => number;
 /** Writes one answer to out[at, at + columns). */
 export type Baseline = (x: Float32Array, start: number, out: Float32Array, at: number) => void;
 
+/**
+ * The feature that the model groups its rows by; undefined where it declares no groups. Lit pixels are what decides
+ * how well a peak can be located: fewer pixels, larger errors, whatever the model.
+ */
 export function compileFeature(model: Model, shape: SampleShape): Feature | undefined {
   if (model.groups === undefined) return undefined;
   // The pixels that cleaning left: those above its threshold.
@@ -21,6 +26,10 @@ type BaselineName = NonNullable<Model['baselines']>[number];
 
 const BASELINES: Readonly<Record<BaselineName, (shape: SampleShape) => Baseline>> = { centre_of_mass: centreOfMass };
 
+/**
+ * The declared baselines, in the order in which their columns stand in a block. A model that does not beat its
+ * baselines should not be used, so they are computed on every row with truth and printed beside it.
+ */
 export function compileBaselines(model: Model, shape: SampleShape): readonly Baseline[] {
   return (model.baselines ?? []).map((name) => BASELINES[name](shape));
 }

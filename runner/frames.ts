@@ -14,11 +14,13 @@ import { MAX_BODY_BYTES } from './limits.ts';
 export const PREFIX_BYTES = 12;
 export const MAX_HEADER_BYTES = 16 * 1024 * 1024;
 
+/** One frame; `body` is a view that is good until its items are answered. */
 export interface Frame {
   readonly header: unknown;
   readonly body: Uint8Array;
 }
 
+/** The parts of a frame, ready to be written one after another. */
 export function encodeFrame(header: unknown, body: readonly Uint8Array[] = []): Uint8Array[] {
   const text = utf8(JSON.stringify(header));
   const head = Buffer.allocUnsafe(PREFIX_BYTES + text.length);
@@ -61,6 +63,7 @@ export class FrameReader {
     return this.#buffered === 0;
   }
 
+  /** All chunks as one; they stay joined, so that a later chunk does not join them again. */
   #join(): Uint8Array {
     const [first] = this.#chunks;
     if (this.#chunks.length === 1 && first !== undefined) return first;
@@ -71,11 +74,13 @@ export class FrameReader {
   }
 }
 
+/** Lengths of a frame's parts, as its prefix states them. */
 interface Size {
   readonly header: number;
   readonly total: number;
 }
 
+/** F2: a print on stdout reads as a length of 1.7 GB ("Warn"), and ends here. */
 function sizeOf(bytes: Uint8Array): Size {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   const header = view.getUint32(0, true);
@@ -86,6 +91,7 @@ function sizeOf(bytes: Uint8Array): Size {
   return { header, total: PREFIX_BYTES + header + Number(body) };
 }
 
+/** The header must be UTF-8 and JSON; what it means is checked by the pipe. */
 function parse(bytes: Uint8Array, size: Size): Frame {
   const bodyAt = PREFIX_BYTES + size.header;
   try {

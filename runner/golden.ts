@@ -18,6 +18,7 @@ import type { RowSource } from './sources.ts';
 
 const MAX_GOLDEN_BYTES = 64 * 1024 * 1024;
 
+/** Everything that a job needs: the check takes the same path as a caller's rows. */
 export interface GoldenParts {
   readonly open: OpenModel;
   readonly lanes: Lanes;
@@ -68,6 +69,7 @@ export async function goldenDistance({ open, lanes, plan, library, clock }: Gold
   }
 }
 
+/** The golden samples as a source of rows that is closed by its owner. */
 function asSource(samples: ReturnType<Hdf5File['dataset']>, rows: number, name: string): RowSource {
   return {
     ...samples.info,

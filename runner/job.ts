@@ -18,6 +18,7 @@ import { BLOCK_BYTES, BLOCKS, MAX_BLOCKS_BYTES, PROGRESS_EVERY_MS } from './limi
 import type { RowResults } from './rows.ts';
 import type { RowSource } from './sources.ts';
 
+/** Sizes that decide the layout of blocks. */
 export interface JobPlan {
   readonly sampleSize: number;
   readonly columns: number;
@@ -52,10 +53,12 @@ export function blockRows(rowBytes: number, chunkRows: number, rows: number): nu
   return Math.min(whole, rows);
 }
 
+/** Blocks in flight: BLOCKS of the usual size, two of very large ones. */
 function blockCount(rowBytes: number, rows: number): number {
   return Math.min(BLOCKS, Math.max(2, Math.floor(MAX_BLOCKS_BYTES / (rowBytes * rows))));
 }
 
+/** A block on its way, with what is needed to finish it. */
 interface Posted {
   readonly from: number;
   readonly rows: number;
@@ -65,6 +68,7 @@ interface Posted {
   readonly computed: Promise<LaneTimes>;
 }
 
+/** Runs the job to its end; answers where the time went. Throws the first failure, after all lanes have let go. */
 export async function runJob(parts: JobParts): Promise<Phases> {
   const { patches, lanes } = parts;
   const job = new Job(parts);
@@ -86,6 +90,7 @@ export async function runJob(parts: JobParts): Promise<Phases> {
   return job.phases;
 }
 
+/** The state of one run: which block is next, how long each phase took, when progress was last told. */
 class Job {
   readonly rows: number;
   readonly blocks: readonly Block[];
@@ -122,6 +127,7 @@ class Job {
     return { from, rows, block, slot, truth, computed };
   }
 
+  /** Waits for the lanes, hands the rows on, tells progress when it is due. */
   async finish({ from, rows, block, truth, computed }: Posted): Promise<void> {
     const { clock, lanes, finished, patches, progress } = this.#parts;
     const times = await computed;

@@ -14,12 +14,14 @@ import type { FromLane, LaneData, ToLane } from './lanes.ts';
 import { mustBeDeclared } from './model.ts';
 import { compileRows, type RowPlan } from './rows.ts';
 
+/** Tensor adapters by name. Imported here and not in the main thread: their native libraries belong to the lanes. */
 const ADAPTERS: Readonly<Record<string, () => TensorAdapter>> = { ort: createOrt };
 
 const port = parentPort as MessagePort;
 const data = workerData as LaneData;
 const say = (message: FromLane): void => port.postMessage(message);
 
+/** Loads the model, runs one batch, then serves messages until `close`. */
 async function start(): Promise<void> {
   const create = ADAPTERS[data.adapter];
   if (create === undefined) throw new FarfieldError('E_MODEL', `no adapter ${data.adapter}`);
@@ -51,6 +53,7 @@ async function start(): Promise<void> {
   say({ op: 'ready', facts });
 }
 
+/** One batch at a time: a buffer of prepared samples, the adapter that answers it, and the finishing of its rows. */
 class Batch {
   readonly #adapter: TensorAdapter;
   readonly #plan: RowPlan;
@@ -64,6 +67,7 @@ class Batch {
     this.#samples = new Float32Array(data.batch * plan.sample.size);
   }
 
+  /** Runs zeros at full batch size; what cannot be run at all is the model's fault and found here. */
   async warm(): Promise<void> {
     try {
       await this.#infer(data.batch);
@@ -104,6 +108,10 @@ class Batch {
     }
   }
 
+  /**
+   * Asks the adapter for the first `n` samples of the buffer. The answer's size is checked on every batch: a model
+   * with a data-dependent output would otherwise shift all later rows.
+   */
   async #infer(n: number): Promise<Float32Array> {
     const { size } = this.#plan.sample;
     const shape = [n, ...this.#input.shape.slice(1)];

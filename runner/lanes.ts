@@ -17,6 +17,7 @@ import { type Block, type BlockLayout, CANCELLED, createBlock, NEXT } from './bl
 import { MAX_REPLICATED_MODEL_BYTES } from './limits.ts';
 import type { VariantFile } from './model.ts';
 
+/** What a lane needs to start; copied to its thread. */
 export interface LaneData {
   readonly adapter: string;
   readonly model: Model;
@@ -25,6 +26,7 @@ export interface LaneData {
   readonly batch: number;
 }
 
+/** Main thread to lane. */
 export type ToLane =
   | { readonly op: 'layout'; readonly layout: BlockLayout; readonly memories: readonly SharedArrayBuffer[] }
   | { readonly op: 'block'; readonly slot: number; readonly rows: number }
@@ -37,6 +39,7 @@ export interface LaneTimes {
   readonly postMs: number;
 }
 
+/** Lane to main thread. `ready` or `failed` comes first and once. */
 export type FromLane =
   | { readonly op: 'ready'; readonly facts: TensorFacts }
   | { readonly op: 'failed'; readonly code: ErrorCode; readonly message: string }
@@ -51,6 +54,7 @@ export interface LanesOptions {
   readonly threads: number;
 }
 
+/** A block that lanes work on: how many have not answered, and what they have said so far. */
 interface PostedBlock {
   left: number;
   times: LaneTimes;
@@ -83,6 +87,7 @@ export class Lanes implements AsyncDisposable {
     this.#exits = workers.map((worker) => new Promise((resolve) => worker.once('exit', () => resolve(this.#exited()))));
   }
 
+  /** Starts all lanes and waits until each has run a batch; if one fails, all end and its reason is thrown. */
   static async open(options: LanesOptions): Promise<Lanes> {
     const count = options.file.bytes <= MAX_REPLICATED_MODEL_BYTES ? options.threads : 1;
     const batch = Math.min(options.model.batch.preferred[0] as number, options.model.batch.max);
@@ -157,6 +162,7 @@ export class Lanes implements AsyncDisposable {
     for (const worker of this.#workers) worker.postMessage(message);
   }
 
+  /** One lane is through with its share. The block settles with the last of them (L1), failed if any failed. */
   #answered(message: FromLane): void {
     if (message.op === 'ready' || message.op === 'failed') return;
     const posted = this.#posted.get(message.slot);
@@ -177,6 +183,7 @@ export class Lanes implements AsyncDisposable {
     else posted.settled.reject(posted.failure);
   }
 
+  /** L2: an exit that nobody asked for. */
   #exited(): void {
     if (this.#closing) return;
     this.#dead ??= new FarfieldError('E_FUNCTION', 'the thread that runs the model died');
@@ -185,6 +192,7 @@ export class Lanes implements AsyncDisposable {
   }
 }
 
+/** Starts a lane's thread. */
 function startWorker(data: LaneData, transferList: ArrayBuffer[]): Worker {
   // Beside this file in both forms: runner/lane.ts as source, lane.js in a built runner.
   const file = import.meta.url.endsWith('.ts') ? './lane.ts' : './lane.js';
@@ -199,6 +207,7 @@ function startWorker(data: LaneData, transferList: ArrayBuffer[]): Worker {
   return worker;
 }
 
+/** The facts of the loaded model, or why the lane could not start. */
 function firstAnswer(worker: Worker): Promise<TensorFacts> {
   return new Promise((resolve, reject) => {
     const dead = (reason: unknown): void => {

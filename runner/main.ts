@@ -29,6 +29,7 @@ const ADAPTERS: Readonly<Record<string, () => Promise<CallAdapter>>> = {
 const USAGE =
   'farfield-runner pipe | describe --model DIR | probe --model DIR | selftest --model DIR [--threads N] [--variant NAME]\n';
 
+/** Answers the exit code. Usage mistakes are told on stderr, findings on stdout. */
 async function main(argv: readonly string[]): Promise<number> {
   let parsed: ReturnType<typeof parse>;
   try {
@@ -65,6 +66,7 @@ async function main(argv: readonly string[]): Promise<number> {
   });
 }
 
+/** Throws a TypeError on an option that does not exist. */
 function parse(argv: readonly string[]) {
   return parseArgs({
     args: [...argv],

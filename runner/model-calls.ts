@@ -26,6 +26,7 @@ import { openSource, type RowSource, type SourceTools } from './sources.ts';
 import { countFlags, type FlagCounts, noFlags } from './uncertainty/flags.ts';
 import { L2Collector, type L2Summary } from './uncertainty/l2.ts';
 
+/** What `load` made; it lives until `close`. */
 interface Loaded {
   readonly open: OpenModel;
   readonly variant: VariantChoice;
@@ -79,6 +80,7 @@ export function createModelCalls(adapter: string, clock: Clock): CallAdapter {
   };
 }
 
+/** C1. The order matters for time alone: the library and the lanes load at once, on two cores. */
 async function load(adapter: string, request: CallLoad, tools: SourceTools, clock: Clock): Promise<Loaded> {
   if (request.modelRoot === undefined)
     throw new FarfieldError('E_MODEL', `the adapter ${adapter} needs a model folder`);
@@ -105,10 +107,12 @@ async function load(adapter: string, request: CallLoad, tools: SourceTools, cloc
   }
 }
 
+/** Versions that decide results; they go into `ready`, into every result and into its file. */
 function ownVersions(): Record<string, string> {
   return { node: nodeVersions.node, 'onnxruntime-node': ortVersion() };
 }
 
+/** One item from its arguments to its result. Everything opened here is closed here, in reverse, whatever happens. */
 async function runItem(loaded: Loaded, call: Call, clock: Clock): Promise<CallResult & { rows: number }> {
   const started = clock.mono();
   const { open, plan, lanes, tools } = loaded;
@@ -191,6 +195,7 @@ function commit(
   return { type: patches.format, value, rep, rows: patches.rows };
 }
 
+/** A tenth of a millisecond is finer than what repeats. */
 function rounded(phases: Phases): Phases {
   return Object.fromEntries(
     Object.entries(phases).map(([k, v]) => [k, Math.round((v as number) * 10) / 10]),
@@ -212,6 +217,10 @@ function settle(item: RunnerItem, path: string): CallResult['value'] {
   return { at: 'inline', bytes };
 }
 
+/**
+ * Methods that need an error calibration or sampling are refused, not ignored: a caller who asked for a radius must
+ * not take its absence for a small one.
+ */
 function mustBeServable({ uncertainty }: RunnerItem): void {
   if (uncertainty === undefined || uncertainty.method === 'l2' || uncertainty.method === 'none') return;
   throw new FarfieldError(

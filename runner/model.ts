@@ -24,6 +24,7 @@ import schemas from './schemas.json' with { type: 'json' };
 
 /** Operators that ONNX Runtime has built in. */
 const BUILT_IN_DOMAINS = ['', 'ai.onnx', 'ai.onnx.ml', 'com.microsoft'];
+/** Adapter of each platform; undefined where none is built for it yet, which `probe` says by name. */
 const PLATFORMS: Readonly<Record<ModelVariant['platform'], string | undefined>> = {
   onnx_onnxv1: 'ort',
   tensorrt_plan: undefined,
@@ -96,6 +97,7 @@ export interface VariantChoice {
   readonly adapter: string;
 }
 
+/** A variant's own name, or its platform where it has none. */
 export function variantName(variant: ModelVariant): string {
   return variant.name ?? variant.platform;
 }
@@ -213,6 +215,7 @@ export function listedFile({ root }: OpenModel, file: string, sha256: string, ma
   return insidePath(root, file);
 }
 
+/** M1: the sizes of digests in the message are enough to tell versions apart, and fit a line. */
 function mustMatch(file: string, found: string, stated: string): void {
   if (found !== stated) {
     throw new FarfieldError(
@@ -222,6 +225,7 @@ function mustMatch(file: string, found: string, stated: string): void {
   }
 }
 
+/** The folder without symbolic links, so that M2 compares real paths with a real path. */
 function realFolder(folder: string): string {
   try {
     const root = realpathSync(folder);
@@ -244,6 +248,7 @@ function insidePath(root: string, file: string): string {
   return real;
 }
 
+/** A whole file of the folder, after its place, kind and size were checked. */
 function readInside(root: string, file: string, maxBytes: number): Uint8Array {
   const path = insidePath(root, file);
   const facts = statSync(path);
@@ -253,6 +258,7 @@ function readInside(root: string, file: string, maxBytes: number): Uint8Array {
   return readFileSync(path);
 }
 
+/** Text of a file that nobody vouches for, made harmless in a message. */
 function printable(value: string): string {
   return JSON.stringify(value.slice(0, 100));
 }

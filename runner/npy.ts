@@ -6,6 +6,7 @@ import { FarfieldError } from '#kernel/errors.ts';
 import type { StoredType } from '#protos/model.ts';
 import { elementsOf, STORED } from './dtype.ts';
 
+/** What the header says, checked against the length. */
 export interface NpyFacts {
   readonly stored: StoredType;
   readonly shape: readonly number[];

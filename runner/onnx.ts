@@ -10,6 +10,7 @@
  *  O2 Every tensor of every graph (subgraphs of If, Loop, Scan; functions; sparse tensors) is looked at.
  */
 
+/** What was found in a model file. */
 export interface OnnxFacts {
   readonly irVersion: number;
   readonly producer: string;
@@ -19,6 +20,7 @@ export interface OnnxFacts {
   readonly domains: readonly string[];
 }
 
+/** One field of a message, as it lies in the bytes. */
 interface Field {
   readonly number: number;
   readonly wire: number;
@@ -28,6 +30,7 @@ interface Field {
   readonly value: number;
 }
 
+/** Thrown and caught in this file alone: recursion is easier to leave that way. */
 class NotOnnx extends Error {}
 
 /** Facts, or why the bytes are no ONNX model. */
@@ -56,6 +59,7 @@ const TENSOR = { external: 13, location: 14 } as const;
 const ENTRY = { key: 1, value: 2 } as const;
 const MAX_DEPTH = 32;
 
+/** The outermost message. A file with no graph or no operator set is not a model, even if it parses. */
 function readModel(b: Uint8Array): OnnxFacts {
   const found: Found = { external: new Set(), domains: new Set() };
   const own = new Set<string>();
@@ -76,6 +80,7 @@ function readModel(b: Uint8Array): OnnxFacts {
   return { irVersion, producer, external: [...found.external], domains: [...found.domains].filter((d) => !own.has(d)) };
 }
 
+/** A function that the file defines itself: its domain is its own, its nodes are looked at like any. */
 function readFunction(b: Uint8Array, f: Field, found: Found, own: Set<string>): void {
   for (const part of fields(b, f.start, f.end)) {
     if (part.number === FUNCTION.domain) own.add(text(b, part));
@@ -83,6 +88,7 @@ function readFunction(b: Uint8Array, f: Field, found: Found, own: Set<string>): 
   }
 }
 
+/** Nodes and weights of a graph; subgraphs come through the attributes of nodes. */
 function readGraph(b: Uint8Array, f: Field, found: Found, depth: number): void {
   if (depth > MAX_DEPTH) throw new NotOnnx('its graphs are nested too deeply');
   for (const part of fields(b, f.start, f.end)) {
@@ -151,6 +157,7 @@ function readEntry(b: Uint8Array, f: Field): { key: string; value: string } {
   return { key, value };
 }
 
+/** The fields between two offsets. Groups (wire types 3 and 4) are not part of ONNX. */
 function* fields(b: Uint8Array, start: number, end: number): Generator<Field> {
   let at = start;
   const varint = (): number => {
@@ -184,11 +191,13 @@ function* fields(b: Uint8Array, start: number, end: number): Generator<Field> {
   }
 }
 
+/** The field as an embedded message or text; any other wire type here is not ONNX. */
 function message(f: Field): Field {
   if (f.wire !== 2) throw new NotOnnx('it is not a protobuf of the ONNX schema');
   return f;
 }
 
+/** Text of a field, cut: names that long mean nothing to anybody. */
 function text(b: Uint8Array, f: Field): string {
   message(f);
   return Buffer.from(b.buffer, b.byteOffset + f.start, Math.min(f.end - f.start, 4096)).toString('utf8');

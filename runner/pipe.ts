@@ -37,6 +37,7 @@ export function runPipe(parts: PipeParts): Promise<number> {
   return new Pipe(parts).run();
 }
 
+/** The request that decides what this runner serves for the rest of its life. */
 type LoadRequest = Extract<RunnerRequest, { op: 'load' }>;
 
 interface Pending {
@@ -47,6 +48,7 @@ interface Pending {
 
 type Progress = (id: string, done: number, total: number, perSecond: number) => void;
 
+/** A class, not an object literal with closures: one is made for every item, and 50,000 no-ops a second feel it. */
 class PipeCall implements Call {
   readonly item: RunnerItem;
   readonly args: readonly CallArg[];
@@ -65,6 +67,7 @@ class PipeCall implements Call {
   }
 }
 
+/** The conversation: fresh, loading, ready, closing, each entered once and in this order. */
 class Pipe {
   readonly #parts: PipeParts;
   readonly #check: Check = compileSchema(schemas.request as JsonSchema);
@@ -109,12 +112,17 @@ class Pipe {
     }
   }
 
+  /** Handles whole frames; the reader keeps the rest. */
   #take(chunk: Uint8Array): void {
     if (this.#state === 'closing') return;
     for (const frame of this.#frames.push(chunk)) this.#handle(frame);
     this.#regulate();
   }
 
+  /**
+   * One request. A body belongs to `run` alone; bytes that belong to nothing mean that the two sides disagree on
+   * lengths.
+   */
   #handle({ header, body }: Frame): void {
     const problem = this.#check(header);
     if (problem !== undefined)
@@ -141,6 +149,7 @@ class Pipe {
     }
   }
 
+  /** Answers `ready`, or `failed` and the end. A close that came during the load wins over its answer. */
   #load(request: LoadRequest): void {
     if (this.#state !== 'fresh') throw new FarfieldError('E_PROTOCOL', 'a second load');
     this.#state = 'loading';
@@ -183,6 +192,7 @@ class Pipe {
     }
   }
 
+  /** Gives the item to the adapter. An adapter that throws, at once or later, fails this item and no other (L1). */
   #start(call: PipeCall, bytes: number): void {
     const { item } = call;
     let outcome: CallResult | Promise<CallResult>;
@@ -205,6 +215,7 @@ class Pipe {
     );
   }
 
+  /** The end of an item that was not answered at once. */
   #settled(id: string, answer: () => void): void {
     this.#pendingBytes -= this.#pending.get(id)?.bytes ?? 0;
     this.#pending.delete(id);
@@ -220,6 +231,7 @@ class Pipe {
     pending.call.onCancel?.();
   }
 
+  /** The limit is checked again here for adapters that do not know it; a pilot would refuse the bytes anyway. */
   #succeeded(item: RunnerItem, { type, value, rep }: CallResult): void {
     const size = value.at === 'inline' ? value.bytes.byteLength : value.size;
     if (size > item.maxBytes) {
@@ -234,6 +246,7 @@ class Pipe {
     this.#queue(done, value.at === 'inline' ? value.bytes : undefined);
   }
 
+  /** `cancelled` is what an adapter says by E_CANCELLED; whoever asked knows why. */
   #failed(id: string, reason: unknown): void {
     const error = toFarfield(reason);
     // A stack is for whoever runs the endpoint; the caller gets the message.
@@ -246,6 +259,7 @@ class Pipe {
     if (broken !== undefined) this.#fail(broken, EXIT.defect);
   }
 
+  /** L2: the first entry of a turn arms the flush, the others ride along. */
   #queue(done: RunnerDone, body: Uint8Array | undefined): void {
     this.#done.push(done);
     if (body !== undefined && body.byteLength > 0) {
@@ -259,6 +273,7 @@ class Pipe {
     }
   }
 
+  /** Sends what was gathered as one `done`; called with nothing gathered, it does nothing. */
   #flush(): void {
     this.#flushing = false;
     if (this.#done.length === 0) return;
@@ -270,12 +285,14 @@ class Pipe {
     this.#send({ op: 'done', items }, bodies);
   }
 
+  /** Writes a frame; a full pipe is remembered until it drains (L3). */
   #send(reply: RunnerReply, body: readonly Uint8Array[] = []): void {
     const parts = encodeFrame(reply, body);
     // One write: a frame of 100 results of 100 bytes would otherwise be 101 system calls.
     if (!this.#parts.output.write(parts.length === 1 ? parts[0] : Buffer.concat(parts))) this.#blocked = true;
   }
 
+  /** Stops or restarts reading. Node keeps what was read already, at most one chunk. */
   #regulate(): void {
     const { input } = this.#parts;
     const full = this.#blocked || this.#pendingBytes > MAX_PENDING_BYTES || this.#pending.size > MAX_PENDING_ITEMS;
@@ -283,11 +300,13 @@ class Pipe {
     else if (input.isPaused()) input.resume();
   }
 
+  /** Counters of items, memory of the process, and whatever the adapter counts. */
   #stats(): Record<string, number> {
     const { rssBytes, peakRssBytes } = this.#parts.memory();
     return { ...this.#items, pending: this.#pending.size, rssBytes, peakRssBytes, ...this.#adapter?.stats() };
   }
 
+  /** Says why, then ends; answers that are gathered go out first, so that finished work is not lost. */
   #fail({ code, message }: FarfieldError, exit: number): void {
     if (this.#state === 'closing') return;
     this.#flush();
@@ -295,12 +314,14 @@ class Pipe {
     void this.#close(exit);
   }
 
+  /** The pilot closed the pipe or died: both mean that nobody waits for more. */
   #inputEnded(): void {
     if (this.#state === 'closing') return;
     if (!this.#frames.empty) throw new FarfieldError('E_PROTOCOL', 'the pipe ended inside a frame');
     void this.#close(EXIT.ok);
   }
 
+  /** Cancels what runs, lets the adapter end it, sends the last answers. Entered once. */
   async #close(exit: number): Promise<void> {
     if (this.#state === 'closing') return;
     this.#state = 'closing';
@@ -316,6 +337,7 @@ class Pipe {
   }
 }
 
+/** Bytes of the frame's body that belong to this argument. */
 function inlineBytes(arg: RunnerArg): number {
   return arg.at === 'inline' ? arg.size : 0;
 }

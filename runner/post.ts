@@ -5,6 +5,7 @@ import { FLAGS } from './uncertainty/flags.ts';
 /** Changes the row in y[start, start + columns); returns flags. */
 export type RowStep = (y: Float32Array, start: number) => number;
 
+/** What one row of the result means, for file attributes and summaries. */
 export interface OutputWords {
   readonly columns: number;
   readonly axes: readonly string[];
@@ -20,6 +21,10 @@ export function outputWords(model: Model): OutputWords {
   return { columns, axes: axes ?? Array.from({ length: columns }, (_, i) => String(i)), units: units ?? '' };
 }
 
+/**
+ * All steps of `post`, and last of all the check of the declared bounds: whatever a step did, a row that leaves the
+ * bounds is flagged.
+ */
 export function compilePost(model: Model, columns: number): readonly RowStep[] {
   const steps: RowStep[] = model.post.map((step) =>
     step.op === 'scale' ? scaleRow(columns, step.factor, step.offset ?? 0) : reorder(columns, step.index),
@@ -29,6 +34,7 @@ export function compilePost(model: Model, columns: number): readonly RowStep[] {
   return steps;
 }
 
+/** y f + o. In FP64 and rounded once on storing, as the reference does it. */
 function scaleRow(columns: number, factor: number, offset: number): RowStep {
   return (y, start) => {
     for (let i = start; i < start + columns; i++) y[i] = (y[i] as number) * factor + offset;
@@ -36,6 +42,7 @@ function scaleRow(columns: number, factor: number, offset: number): RowStep {
   };
 }
 
+/** Column i of the result is column index[i] of the output; one buffer for all rows, since a lane is one thread. */
 function reorder(columns: number, index: readonly number[]): RowStep {
   const before = new Float32Array(columns);
   return (y, start) => {

@@ -12,6 +12,7 @@ import { FLAGS } from './uncertainty/flags.ts';
 /** Changes the sample in x[start, start + size); returns flags. */
 export type SampleStep = (x: Float32Array, start: number) => number;
 
+/** Sizes of one sample, without its channel axes. */
 export interface SampleShape {
   readonly size: number;
   /** The last two axes; height 1 for a spectrum. */
@@ -37,6 +38,7 @@ export function compilePre(
   return { clean: model.pre.slice(0, cut).map(compile), scale: model.pre.slice(cut).map(compile) };
 }
 
+/** One step for this shape; whatever can be computed ahead (neighbours, FP32 constants) is. */
 function compileStep(step: PreStep, shape: SampleShape): SampleStep {
   switch (step.op) {
     case 'keep_component':
@@ -92,6 +94,10 @@ function keepComponent(shape: SampleShape, connectivity: 4 | 8, above: number): 
   };
 }
 
+/**
+ * For each pixel the pixels that touch it, inside the sample: 121 short lists instead of eight bounds checks a
+ * pixel.
+ */
 function neighbourLists({ height, width, size }: SampleShape, connectivity: 4 | 8): Int32Array[] {
   if (height * width !== size) throw new TypeError('keep_component needs samples of two axes');
   const steps: readonly (readonly [number, number])[] =
@@ -139,6 +145,7 @@ function minMax(size: number): SampleStep {
   };
 }
 
+/** x f + o, each rounded to FP32 as an FP32 graph would. */
 function scale(size: number, factor: number, offset: number): SampleStep {
   const f = Math.fround(factor);
   const o = Math.fround(offset);

@@ -28,6 +28,7 @@ export interface RowPlan {
   finish(y: Float32Array, slot: number, row: number, results: RowResults): void;
 }
 
+/** Compiles `pre`, `post`, features and baselines for the model's shapes; throws a TypeError where they do not fit. */
 export function compileRows(model: Model): RowPlan {
   const sample = sampleShape(model);
   const output = outputWords(model);

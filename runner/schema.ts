@@ -9,7 +9,12 @@
  *  S2 A checker returns undefined, or the path and reason of the first mismatch.
  */
 
+/** A JSON Schema as TypeBox writes it: plain data. */
 export type JsonSchema = { readonly [key: string]: unknown };
+/**
+ * Undefined where the value fits; else the path and reason of the first mismatch, to follow the name of what was
+ * checked.
+ */
 export type Check = (value: unknown) => string | undefined;
 
 const ANNOTATIONS = new Set(['description', 'title', '$id', '$schema']);
@@ -44,6 +49,7 @@ export function compileSchema(schema: JsonSchema): Check {
   }
 }
 
+/** S1: a keyword that is silently skipped is a check that is silently missing. */
 function known(schema: JsonSchema, keywords: readonly string[]): void {
   for (const key of Object.keys(schema)) {
     if (!keywords.includes(key) && !ANNOTATIONS.has(key)) throw new TypeError(`schema: keyword ${key} is not known`);
@@ -68,11 +74,13 @@ function anyOf(checks: readonly Check[], schemas: readonly JsonSchema[]): Check 
   };
 }
 
+/** The constant that a form demands of a key, if it demands one. */
 function constantOf(schema: JsonSchema, key: string): unknown {
   const properties = schema.properties as Record<string, JsonSchema> | undefined;
   return properties?.[key]?.const;
 }
 
+/** Closed and open objects, and records (`patternProperties`). */
 function object(schema: JsonSchema): Check {
   known(schema, ['type', 'properties', 'required', 'additionalProperties', 'patternProperties']);
   const properties = new Map(
@@ -100,6 +108,7 @@ function object(schema: JsonSchema): Check {
   };
 }
 
+/** Lists with bounds on their length; the first bad item is reported with its index. */
 function array(schema: JsonSchema): Check {
   known(schema, ['type', 'items', 'minItems', 'maxItems', 'uniqueItems']);
   const item = compileSchema((schema.items ?? {}) as JsonSchema);
@@ -120,6 +129,7 @@ function array(schema: JsonSchema): Check {
   };
 }
 
+/** Text by length and pattern; a value that is echoed is cut, since it may be anybody's. */
 function string(schema: JsonSchema): Check {
   known(schema, ['type', 'pattern', 'minLength', 'maxLength']);
   const pattern = schema.pattern === undefined ? undefined : new RegExp(schema.pattern as string, 'u');
@@ -135,6 +145,7 @@ function string(schema: JsonSchema): Check {
   };
 }
 
+/** Finite numbers only: JSON has no others, and a NaN passes every comparison. */
 function number(schema: JsonSchema): Check {
   known(schema, ['type', 'minimum', 'maximum', 'exclusiveMinimum']);
   const whole = schema.type === 'integer';
@@ -149,6 +160,7 @@ function number(schema: JsonSchema): Check {
   };
 }
 
+/** A path continues with `.` or `[`; a reason is set apart by a space. */
 function separated(problem: string): string {
   return /^[.[ ]/.test(problem) ? problem : ` ${problem}`;
 }

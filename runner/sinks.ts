@@ -13,6 +13,7 @@ import { npyHeader } from './npy.ts';
 import type { RowResults } from './rows.ts';
 import { flagLegend } from './uncertainty/flags.ts';
 
+/** Provenance of a result, as attributes of the file. */
 export type Attributes = Readonly<Record<string, string | number>>;
 
 export interface RowSink extends Disposable {
@@ -26,6 +27,10 @@ export interface RowSink extends Disposable {
 /** 32 KiB of predictions a chunk: a reader that wants a few rows inflates little, and 13,799 rows make four chunks. */
 const CHUNK_ROWS = 4096;
 
+/**
+ * A result file with every row's prediction, flags and index. The index is redundant for a whole file and needed for
+ * a shard of one; having it always keeps one format.
+ */
 export function createHdf5Sink(
   library: Hdf5Library,
   outDir: string,
@@ -68,6 +73,7 @@ export function createHdf5Sink(
   };
 }
 
+/** Predictions alone, appended block by block; nothing but NumPy is needed to read them. */
 export function createNpySink(outDir: string, rows: number, columns: number): RowSink {
   const path = join(outDir, 'result.npy');
   const aside = `${path}.part`;
@@ -101,6 +107,7 @@ export function createNpySink(outDir: string, rows: number, columns: number): Ro
   };
 }
 
+/** The bytes of the first `length` values, without a copy. */
 function bytesOf(values: Float32Array | Uint32Array, length: number): Uint8Array {
   return new Uint8Array(values.buffer, values.byteOffset, length * 4);
 }

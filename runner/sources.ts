@@ -58,6 +58,7 @@ export async function openSource(arg: CallArg, wish: SourceWish, tools: SourceTo
   }
 }
 
+/** Opens by type and place; the shape is checked by the caller. */
 async function open({ arg, bytes }: CallArg, wish: SourceWish, tools: SourceTools): Promise<RowSource> {
   if (arg.type !== 'hdf5' && arg.type !== 'npy') {
     throw new FarfieldError('E_INPUT', `argument ${arg.name}: a model takes hdf5 or npy, not ${arg.type}`);
@@ -82,6 +83,10 @@ async function open({ arg, bytes }: CallArg, wish: SourceWish, tools: SourceTool
   return at === undefined ? openNpyBytes(arg.name, bytes as Uint8Array) : openNpyFile(arg.name, at);
 }
 
+/**
+ * Shape and type against what is wished. Axes of length 1 do not count: [n, 1, 11, 11] and [n, 11, 11] are the same
+ * rows.
+ */
 function check(source: RowSource, wish: SourceWish): void {
   const row = source.shape.slice(1).filter((n) => n !== 1);
   const fits = row.length === wish.rowShape.length && row.every((n, i) => n === wish.rowShape[i]);
@@ -113,6 +118,10 @@ function spill(scratchDir: string, name: string, bytes: Uint8Array): string {
   return path;
 }
 
+/**
+ * A data set of a file. The file is opened once for the job: its chunk index is read once, and a rename over it in
+ * the meantime does not swap the rows.
+ */
 function openHdf5(
   path: string,
   name: string,
@@ -162,6 +171,7 @@ function onlyFitting(file: Hdf5File, name: string, wish: SourceWish): string {
   );
 }
 
+/** Bytes that came with the call: rows are copied out of them, nothing is converted. */
 function openNpyBytes(name: string, bytes: Uint8Array): RowSource {
   const facts = parseNpy(bytes, bytes.byteLength, name);
   return npySource(
@@ -172,6 +182,7 @@ function openNpyBytes(name: string, bytes: Uint8Array): RowSource {
   );
 }
 
+/** A file of any size, read by position; only its header is held. */
 function openNpyFile(name: string, path: string): RowSource {
   const fd = openSync(path, 'r');
   try {
@@ -192,6 +203,7 @@ function openNpyFile(name: string, path: string): RowSource {
   }
 }
 
+/** What both forms of .npy have in common: rows at fixed distances. */
 function npySource(
   name: string,
   { stored, shape, offset }: NpyFacts,
@@ -216,6 +228,10 @@ function statOf(path: string): Stats | undefined {
   return statSync(path, { throwIfNoEntry: false });
 }
 
+/**
+ * S2, by inode, size and modification time. Not proof against somebody who sets times back, but such a person owns
+ * the data anyway; the digest in the result (of the rows that were read) tells.
+ */
 function mustBeUnchanged(name: string, before: Stats | undefined, after: Stats | undefined): void {
   const same =
     before !== undefined &&

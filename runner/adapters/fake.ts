@@ -20,6 +20,7 @@ interface Fault {
   readonly text?: string;
 }
 
+/** What it allocates stays allocated until `close`, so that memory limits can be met. */
 export function createFake(clock: Clock): CallAdapter {
   const kept: Buffer[] = [];
   let calls = 0;
@@ -38,11 +39,13 @@ export function createFake(clock: Clock): CallAdapter {
   };
 }
 
+/** What the item asks for; nothing at all is an echo. */
 function faultOf(call: Call): Fault {
   const bytes = call.args[0]?.bytes;
   return bytes === undefined ? {} : (JSON.parse(fromUtf8(bytes)) as Fault);
 }
 
+/** Does it. `exit` and `allocate` are meant to kill the runner: that is what they test. */
 async function act(clock: Clock, call: Call, fault: Fault, kept: Buffer[]): Promise<string> {
   switch (fault.do) {
     case undefined:

@@ -17,6 +17,7 @@ const DEFAULT_OUT_BYTES = 100;
 const MAX_OUT_BYTES = 64 * 1024 * 1024;
 const HASH_BYTES = 32;
 
+/** Answers at once, within the same event-loop turn, unless told to sleep. */
 export function createNoop(clock: Clock): CallAdapter {
   let outBytes = DEFAULT_OUT_BYTES;
   let sleepMs = 0;
@@ -57,6 +58,7 @@ function noopAnswer(call: Call, outBytes: number): Uint8Array {
   return answer;
 }
 
+/** All arguments, in order, as one. */
 function argsBytes(call: Call): Uint8Array {
   const parts = call.args.map(({ arg, bytes }) => {
     if (bytes === undefined)

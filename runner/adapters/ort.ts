@@ -12,6 +12,7 @@ type Ort = typeof import('onnxruntime-node');
 type Session = Awaited<ReturnType<Ort['InferenceSession']['create']>>;
 type ValueMetadata = Session['inputMetadata'][number];
 
+/** One session; `load` once, then `infer` one batch after another. */
 export function createOrt(): TensorAdapter {
   let ort: Ort | undefined;
   let session: Session | undefined;
@@ -72,16 +73,19 @@ async function loadOrt(): Promise<Ort> {
   }
 }
 
+/** The package's version; read from its package.json, so that asking does not load 45 MB. */
 export function ortVersion(): string {
   const require = createRequire(import.meta.url);
   return (require('onnxruntime-node/package.json') as { readonly version: string }).version;
 }
 
+/** Names and shape of an input or output; a free axis has a name in the file and is -1 here. */
 function facts(value: ValueMetadata): TensorFacts['inputs'][number] {
   if (!value.isTensor) return { name: value.name, type: 'none', shape: [] };
   return { name: value.name, type: value.type, shape: value.shape.map((n) => (typeof n === 'number' ? n : -1)) };
 }
 
+/** The part of a native error that says something; the rest is the source location. */
 function firstLine(reason: unknown): string {
   const text = reason instanceof Error ? reason.message : String(reason);
   return text.split('\n', 1)[0]?.slice(0, 300) ?? '';

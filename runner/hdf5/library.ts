@@ -16,6 +16,7 @@ import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { FarfieldError } from '#kernel/errors.ts';
 
+/** A data set as the library describes it. */
 export interface H5Metadata {
   readonly type: number;
   readonly size: number;
@@ -26,6 +27,7 @@ export interface H5Metadata {
   readonly virtual_sources?: readonly { readonly file_name: string; readonly dset_name: string }[];
 }
 
+/** A data set or attribute to be made. */
 export interface H5WriteMetadata {
   readonly type: number;
   readonly size: number;
@@ -105,6 +107,7 @@ const MAX_INSTANCES = 4;
 const MAX_DIAGNOSTICS = 64 * 1024;
 const ENOENT = 44; // Emscripten's number (WASI), not the host's
 
+/** One for a process; several would share the library all the same. */
 export interface Hdf5Loader {
   /** The current instance, loaded on first use (about 140 ms). */
   acquire(): Promise<Hdf5Library>;
@@ -132,6 +135,7 @@ export function createHdf5Loader(): Hdf5Loader {
   };
 }
 
+/** Imports h5wasm's Node build, which compiles 4 MB of WebAssembly. */
 async function loadLibrary(instance: number): Promise<Hdf5Library> {
   const url = resolvePackage('h5wasm/node');
   if (url === undefined) {
@@ -145,6 +149,7 @@ async function loadLibrary(instance: number): Promise<Hdf5Library> {
   return library;
 }
 
+/** Where the package lies, or undefined where it is not installed: it is optional, a login node needs none. */
 function resolvePackage(name: string): string | undefined {
   try {
     return import.meta.resolve(name);
@@ -153,6 +158,7 @@ function resolvePackage(name: string): string | undefined {
   }
 }
 
+/** The folder of filter plug-ins, if that package is installed. */
 function pluginFolder(): string | undefined {
   const url = resolvePackage('h5wasm-plugins');
   if (url === undefined) return undefined;
@@ -160,6 +166,7 @@ function pluginFolder(): string | undefined {
   return existsSync(folder) ? folder : undefined;
 }
 
+/** One instance of the library, guarded. */
 export class Hdf5Library {
   readonly module: H5Module;
   readonly plugins: string | undefined;
@@ -229,6 +236,11 @@ export class Hdf5Library {
       .slice(0, 200);
   }
 
+  /**
+   * H1 and H3. The two functions are looked up by name on this object at every system call of the library
+   * (Emscripten's NODERAWFS), so replacing them is enough; a test with links of every kind would show it if a later
+   * version bound them early.
+   */
   #guardFiles(): void {
     const fs = this.module.FS;
     const open = fs.open;

@@ -44,6 +44,10 @@ export class Hdf5File implements Disposable {
     this.#name = name;
   }
 
+  /**
+   * Opens for reading; throws E_HDF5 for what is no HDF5 file, or is cut off (the library compares the length with the
+   * superblock).
+   */
   static open(library: Hdf5Library, path: string, name: string): Hdf5File {
     const lease = library.allow(path);
     try {
@@ -91,6 +95,10 @@ export class Hdf5File implements Disposable {
     return found;
   }
 
+  /**
+   * Existence and kind. A path that leads through a link into another file ends here: the guard refused the second
+   * file, and the library then reports the link itself.
+   */
   #mustBeDataset(path: string, where: string): void {
     const type = this.#library.call(where, (h5) => h5.get_type(this.#id, path));
     const { H5G_DATASET, H5G_UDLINK, H5G_GROUP } = this.#library.module;
@@ -102,6 +110,7 @@ export class Hdf5File implements Disposable {
     throw new FarfieldError('E_INPUT', `${where}: ${what}; ${this.#listing()}`);
   }
 
+  /** The file's data sets, for whoever mistyped one. */
   #listing(): string {
     const all = this.datasets();
     if (all.length === 0) return 'the file holds no data sets';
@@ -110,6 +119,7 @@ export class Hdf5File implements Disposable {
   }
 }
 
+/** Shape, layout, element type and chunk size, from the metadata alone. */
 function checkedInfo(path: string, where: string, metadata: H5Metadata): DatasetInfo {
   const shape = metadata.shape;
   if (shape === null || shape.length === 0) throw new FarfieldError('E_INPUT', `${where}: holds no array`);
@@ -208,6 +218,7 @@ export class Hdf5Dataset implements Disposable {
     this.#capacity = 0;
   }
 
+  /** One buffer in the library's memory, grown when needed, kept between blocks. */
   #reserve(bytes: number): void {
     if (this.#capacity >= bytes) return;
     this[Symbol.dispose]();

@@ -24,6 +24,7 @@ export interface WriterOptions {
   readonly durable: boolean;
 }
 
+/** Dispose it; what was not committed by then is removed. */
 export class Hdf5Writer implements Disposable {
   readonly #library: Hdf5Library;
   readonly #path: string;
@@ -131,6 +132,7 @@ export class Hdf5Writer implements Disposable {
     this.#lease[Symbol.dispose]();
   }
 
+  /** Copies into the library's memory for one call: it can only write what lies there. */
   #withBytes(bytes: Uint8Array, run: (pointer: bigint) => void): void {
     const { module } = this.#library;
     const pointer = module._malloc(bytes.byteLength);
@@ -143,6 +145,7 @@ export class Hdf5Writer implements Disposable {
     }
   }
 
+  /** Every status below zero is an error; the library's own word for it is the best guess at why. */
   #must(what: string, run: (h5: H5Module) => number): void {
     if (this.#library.call('result', run) >= 0) return;
     const reason = this.#library.reason;
@@ -153,6 +156,7 @@ export class Hdf5Writer implements Disposable {
   }
 }
 
+/** The library's description of a number type; it writes the machine's own order, which is little-endian here. */
 function numeric(stored: StoredType): Pick<H5WriteMetadata, 'type' | 'size' | 'signed' | 'vlen' | 'littleEndian'> {
   return {
     type: stored.startsWith('f') ? H5T_FLOAT : H5T_INTEGER,
@@ -163,6 +167,10 @@ function numeric(stored: StoredType): Pick<H5WriteMetadata, 'type' | 'size' | 's
   };
 }
 
+/**
+ * By a descriptor of our own: the library has none to give after closing, and fsync is of the file, not of the
+ * descriptor.
+ */
 function syncFile(path: string): void {
   const fd = openSync(path, 'r+');
   try {

@@ -24,10 +24,12 @@ const NAMES = Object.keys(FLAGS) as FlagName[];
 
 export type FlagCounts = Record<FlagName, number>;
 
+/** Counters at zero. */
 export function noFlags(): FlagCounts {
   return Object.fromEntries(NAMES.map((name) => [name, 0])) as FlagCounts;
 }
 
+/** Adds a block's flags to the counters, in place. */
 export function countFlags(counts: FlagCounts, flags: Uint8Array): void {
   for (const flag of flags) {
     if (flag === 0) continue;

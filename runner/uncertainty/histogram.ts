@@ -16,12 +16,14 @@ export interface Histogram {
   readonly counts: readonly number[];
 }
 
+/** The bin of a value that is not negative. */
 export function binOf(value: number): number {
   // Not below: zero gives -Infinity, which belongs to bin 0.
   const bin = Math.floor((Math.log10(value) - LOWEST_EXPONENT) * BINS_PER_DECADE) + 1;
   return bin < 0 ? 0 : bin >= BINS ? BINS - 1 : bin;
 }
 
+/** Adds the values to `counts`, in place. */
 export function countInto(counts: number[], values: ArrayLike<number>): void {
   for (let i = 0; i < values.length; i++) {
     const bin = binOf(values[i] as number);

@@ -17,6 +17,7 @@ export interface Moments {
 
 export const NO_MOMENTS: Moments = { n: 0, mean: 0, m2: 0 };
 
+/** Moments of the values at hand, in two passes: exact to rounding. */
 export function momentsOf(values: ArrayLike<number>): Moments {
   const n = values.length;
   if (n === 0) return NO_MOMENTS;
@@ -31,6 +32,7 @@ export function momentsOf(values: ArrayLike<number>): Moments {
   return { n, mean, m2 };
 }
 
+/** The moments of both together; commutative and associative up to rounding. */
 export function mergeMoments(a: Moments, b: Moments): Moments {
   if (a.n === 0) return b;
   if (b.n === 0) return a;
