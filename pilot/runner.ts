@@ -77,103 +77,116 @@ function describeExit(code: number | null, signal: NodeJS.Signals | null): strin
 }
 
 export function openRunner(process: RunnerProcess, events: RunnerEvents, clock: Clock): RunnerHandle {
-  const reader = createPipeReader();
-  const tail = createTail();
-  let state: 'starting' | 'ready' | 'ended' = 'starting';
-  let failed: FarfieldError | undefined;
-  let ending: { why: FarfieldError } | undefined;
-  let loadTimer: Timer | undefined;
+  return new Conversation(process, events, clock);
+}
 
-  function send(request: RunnerRequest, body: readonly Uint8Array[] = []): void {
-    if (state !== 'ended' && process.stdin.writable) process.stdin.write(encodePipeFrame(request, body));
+class Conversation implements RunnerHandle {
+  readonly pid: number;
+  state: 'starting' | 'ready' | 'ended' = 'starting';
+  readonly #process: RunnerProcess;
+  readonly #events: RunnerEvents;
+  readonly #clock: Clock;
+  readonly #reader = createPipeReader();
+  readonly #tail = createTail();
+  /** What the runner said of itself before it went. */
+  #failed: FarfieldError | undefined;
+  /** Why we end it. */
+  #ending: FarfieldError | undefined;
+  #loadTimer: Timer | undefined;
+
+  constructor(process: RunnerProcess, events: RunnerEvents, clock: Clock) {
+    this.pid = process.pid;
+    this.#process = process;
+    this.#events = events;
+    this.#clock = clock;
+    process.stdout.on('data', (chunk: Buffer) => this.#take(chunk));
+    process.stderr.on('data', (chunk: Buffer) => {
+      this.#tail.push(chunk);
+      if (this.state !== 'ended') events.onLog(chunk);
+    });
+    void this.#finish();
   }
 
-  async function kill(why: FarfieldError, graceMs = 0): Promise<void> {
-    ending ??= { why };
-    await process.kill(graceMs);
+  load(request: Omit<Extract<RunnerRequest, { op: 'load' }>, 'op'>): void {
+    const late = new FarfieldError('E_MODEL', 'the model was not loaded in time');
+    this.#loadTimer = this.#clock.after(LOAD_TIMEOUT_MS, () => void this.kill(late));
+    this.#send({ op: 'load', ...request });
   }
 
-  function handle({ header, body }: PipeFrame): void {
+  run(items: readonly RunnerItem[], body: readonly Uint8Array[]): void {
+    this.#send({ op: 'run', items: items as RunnerItem[] }, body);
+  }
+
+  cancel(ids: readonly string[]): void {
+    this.#send({ op: 'cancel', ids: [...ids] });
+  }
+
+  async kill(why: FarfieldError): Promise<void> {
+    this.#ending ??= why;
+    await this.#process.kill(0);
+  }
+
+  async close(): Promise<void> {
+    this.#ending ??= new FarfieldError('E_UNAVAILABLE', 'the runner was closed');
+    this.#send({ op: 'close' });
+    this.#process.stdin.end();
+    const timer = this.#clock.after(CLOSE_GRACE_MS, () => void this.#process.kill(0));
+    await this.#process.exited;
+    timer.cancel();
+  }
+
+  #send(request: RunnerRequest, body: readonly Uint8Array[] = []): void {
+    const { stdin } = this.#process;
+    if (this.state !== 'ended' && stdin.writable) stdin.write(encodePipeFrame(request, body));
+  }
+
+  #take(chunk: Buffer): void {
+    if (this.#ending !== undefined) return;
+    try {
+      for (const frame of this.#reader.push(chunk)) this.#handle(frame);
+    } catch (reason) {
+      // Whatever a broken runner writes ends that runner, never the pilot.
+      void this.kill(FarfieldError.from(reason));
+    }
+  }
+
+  #handle({ header, body }: PipeFrame): void {
     const reply = header as RunnerReply;
     switch (reply.op) {
       case 'ready':
-        if (state !== 'starting') throw new FarfieldError('E_PROTOCOL', 'the runner said ready twice');
-        state = 'ready';
-        loadTimer?.cancel();
-        events.onReady(reply.versions, reply.loadMs);
+        if (this.state !== 'starting') throw new FarfieldError('E_PROTOCOL', 'the runner said ready twice');
+        this.state = 'ready';
+        this.#loadTimer?.cancel();
+        this.#events.onReady(reply.versions, reply.loadMs);
         break;
       case 'failed':
-        failed = runnerError(reply.code, reply.message);
+        this.#failed = runnerError(reply.code, reply.message);
         break;
       case 'done':
-        events.onDone(reply.items, body);
+        this.#events.onDone(reply.items, body);
         break;
       case 'progress':
-        events.onProgress(reply.id, reply.done, reply.total, reply.perSecond);
+        this.#events.onProgress(reply.id, reply.done, reply.total, reply.perSecond);
         break;
       case 'stats':
         break;
-      default:
-        throw new FarfieldError(
-          'E_PROTOCOL',
-          `the runner said ${JSON.stringify((reply as { op: unknown }).op)}, which is no word of the protocol`,
-        );
+      default: {
+        const word = JSON.stringify((reply as { op: unknown }).op);
+        throw new FarfieldError('E_PROTOCOL', `the runner said ${word}, which is no word of the protocol`);
+      }
     }
   }
 
-  process.stdout.on('data', (chunk: Buffer) => {
-    if (ending !== undefined) return;
-    try {
-      for (const frame of reader.push(chunk)) handle(frame);
-    } catch (reason) {
-      // Whatever a broken runner writes ends that runner, never the pilot.
-      void kill(FarfieldError.from(reason));
-    }
-  });
-  process.stderr.on('data', (chunk: Buffer) => {
-    tail.push(chunk);
-    if (state !== 'ended') events.onLog(chunk);
-  });
-
-  async function finish(): Promise<void> {
-    const { code, signal } = await process.exited;
-    loadTimer?.cancel();
+  async #finish(): Promise<void> {
+    const { code, signal } = await this.#process.exited;
+    this.#loadTimer?.cancel();
     // The runner is gone, but what it started may not be.
-    const { left } = await process.kill(0);
-    const failedLoad = state === 'starting' && ending === undefined && failed !== undefined;
-    state = 'ended';
-    const last = tail.text();
+    const { left } = await this.#process.kill(0);
+    const failedLoad = this.state === 'starting' && this.#ending === undefined && this.#failed !== undefined;
+    this.state = 'ended';
+    const last = this.#tail.text();
     const crash = `the runner ${describeExit(code, signal)}${last === '' ? '' : `; its last output: ${last}`}`;
-    events.onEnded({
-      error: ending?.why ?? failed ?? new FarfieldError('E_FUNCTION', crash.slice(0, 2000)),
-      failedLoad,
-      left,
-    });
+    const error = this.#ending ?? this.#failed ?? new FarfieldError('E_FUNCTION', crash.slice(0, 2000));
+    this.#events.onEnded({ error, failedLoad, left });
   }
-  void finish();
-
-  return {
-    pid: process.pid,
-    get state() {
-      return state;
-    },
-    load(request) {
-      loadTimer = clock.after(
-        LOAD_TIMEOUT_MS,
-        () => void kill(new FarfieldError('E_MODEL', 'the model was not loaded in time')),
-      );
-      send({ op: 'load', ...request });
-    },
-    run: (items, body) => send({ op: 'run', items: items as RunnerItem[] }, body),
-    cancel: (ids) => send({ op: 'cancel', ids: [...ids] }),
-    kill,
-    async close() {
-      ending ??= { why: new FarfieldError('E_UNAVAILABLE', 'the runner was closed') };
-      send({ op: 'close' });
-      process.stdin.end();
-      const timer = clock.after(CLOSE_GRACE_MS, () => void process.kill(0));
-      await process.exited;
-      timer.cancel();
-    },
-  };
 }

@@ -50,110 +50,122 @@ export interface Outbox<M> {
 }
 
 export function createOutbox<M>(options: OutboxOptions<M>): Outbox<M> {
-  const lane = options.lane ?? 'bulk';
-  const windowItems = options.windowItems ?? WINDOW_ITEMS;
-  const windowBytes = options.windowBytes ?? WINDOW_BYTES;
-  const inFlight = new Map<number, number>();
-  let flightBytes = 0;
+  return new StoreOutbox(options);
+}
+
+class StoreOutbox<M> implements Outbox<M> {
+  readonly #options: OutboxOptions<M>;
+  readonly #windowItems: number;
+  readonly #windowBytes: number;
+  readonly #inFlight = new Map<number, number>();
+  #flightBytes = 0;
   /** Next to send, in order. */
-  let tail: Entry<M>[] = [];
-  let tailBytes = 0;
+  #tail: Entry<M>[] = [];
+  #tailBytes = 0;
   /** Highest number sent to this session. */
-  let cursor = 0;
+  #cursor = 0;
   /** The store may hold more after the tail: it is read when the tail is empty, and new messages wait there meanwhile. */
-  let behind = true;
+  #behind = true;
   /** A message was put while the store was being read: whether the reading saw it is unknown, so it is read once more. */
-  let missed = false;
-  let session: Sender<M> | undefined;
-  let pumping = false;
+  #missed = false;
+  #session: Sender<M> | undefined;
+  #pumping = false;
 
-  const hasRoom = (): boolean => inFlight.size < windowItems && flightBytes < windowBytes;
-
-  function transmit(to: Sender<M>, entry: Entry<M>): boolean {
-    cursor = entry.no;
-    tailBytes -= entry.bytes;
-    inFlight.set(entry.no, entry.bytes);
-    flightBytes += entry.bytes;
-    return to.send(entry.message, lane);
+  constructor(options: OutboxOptions<M>) {
+    this.#options = options;
+    this.#windowItems = options.windowItems ?? WINDOW_ITEMS;
+    this.#windowBytes = options.windowBytes ?? WINDOW_BYTES;
   }
 
-  async function refill(to: Sender<M>): Promise<void> {
-    missed = false;
-    const loaded = await options.load(cursor, LOAD_ITEMS);
-    if (session !== to) return;
-    behind = loaded.length > 0 || missed;
-    tail = [...loaded];
-    tailBytes = loaded.reduce((sum, entry) => sum + entry.bytes, 0);
+  get inFlight(): number {
+    return this.#inFlight.size;
   }
 
-  async function run(to: Sender<M>): Promise<void> {
-    while (session === to && hasRoom()) {
-      const entry = tail.shift();
+  put(entry: Entry<M>): void {
+    if (this.#session === undefined) return;
+    if (this.#behind) this.#missed = true;
+    else {
+      this.#tail.push(entry);
+      this.#tailBytes += entry.bytes;
+      // Too much for memory: what comes now is read from the store when its turn comes.
+      if (this.#tailBytes > this.#windowBytes) this.#behind = true;
+    }
+    this.#pump();
+  }
+
+  acked(nos: Iterable<number>): void {
+    for (const no of nos) {
+      this.#flightBytes -= this.#inFlight.get(no) ?? 0;
+      this.#inFlight.delete(no);
+    }
+    this.#pump();
+  }
+
+  attach(session: Sender<M>): void {
+    this.detach();
+    this.#session = session;
+    void session.closed.then(() => {
+      if (this.#session === session) this.detach();
+    });
+    this.#pump();
+  }
+
+  detach(): void {
+    this.#session = undefined;
+    this.#inFlight.clear();
+    this.#flightBytes = 0;
+    this.#cursor = 0;
+    this.#tail = [];
+    this.#tailBytes = 0;
+    this.#behind = true;
+  }
+
+  get #hasRoom(): boolean {
+    return this.#inFlight.size < this.#windowItems && this.#flightBytes < this.#windowBytes;
+  }
+
+  #transmit(to: Sender<M>, entry: Entry<M>): boolean {
+    this.#cursor = entry.no;
+    this.#tailBytes -= entry.bytes;
+    this.#inFlight.set(entry.no, entry.bytes);
+    this.#flightBytes += entry.bytes;
+    return to.send(entry.message, this.#options.lane ?? 'bulk');
+  }
+
+  async #refill(to: Sender<M>): Promise<void> {
+    this.#missed = false;
+    const loaded = await this.#options.load(this.#cursor, LOAD_ITEMS);
+    if (this.#session !== to) return;
+    this.#behind = loaded.length > 0 || this.#missed;
+    this.#tail = [...loaded];
+    this.#tailBytes = loaded.reduce((sum, entry) => sum + entry.bytes, 0);
+  }
+
+  async #run(to: Sender<M>): Promise<void> {
+    while (this.#session === to && this.#hasRoom) {
+      const entry = this.#tail.shift();
       if (entry !== undefined) {
-        if (!transmit(to, entry)) await to.writable();
-      } else if (behind) await refill(to);
+        if (!this.#transmit(to, entry)) await to.writable();
+      } else if (this.#behind) await this.#refill(to);
       else return;
     }
   }
 
-  function pump(): void {
-    const to = session;
-    if (pumping || to === undefined) return;
-    pumping = true;
+  #pump(): void {
+    const to = this.#session;
+    if (this.#pumping || to === undefined) return;
+    this.#pumping = true;
     let failed = false;
-    run(to)
+    this.#run(to)
       .catch((error: unknown) => {
         // No retry from here: the next put, answer or session tries again, and the owner knows.
         failed = true;
-        options.onError(error);
+        this.#options.onError(error);
       })
       .finally(() => {
-        pumping = false;
+        this.#pumping = false;
         // Another session may have come, or room or a message, while this run was ending.
-        if (!failed && session !== undefined && hasRoom() && (tail.length > 0 || behind)) pump();
+        if (!failed && this.#hasRoom && (this.#tail.length > 0 || this.#behind)) this.#pump();
       });
   }
-
-  function detach(): void {
-    session = undefined;
-    inFlight.clear();
-    flightBytes = 0;
-    cursor = 0;
-    tail = [];
-    tailBytes = 0;
-    behind = true;
-  }
-
-  return {
-    put(entry) {
-      if (session === undefined) return;
-      if (behind) missed = true;
-      else {
-        tail.push(entry);
-        tailBytes += entry.bytes;
-        // Too much for memory: what comes now is read from the store when its turn comes.
-        if (tailBytes > windowBytes) behind = true;
-      }
-      pump();
-    },
-    acked(nos) {
-      for (const no of nos) {
-        flightBytes -= inFlight.get(no) ?? 0;
-        inFlight.delete(no);
-      }
-      pump();
-    },
-    attach(next) {
-      detach();
-      session = next;
-      void next.closed.then(() => {
-        if (session === next) detach();
-      });
-      pump();
-    },
-    detach,
-    get inFlight() {
-      return inFlight.size;
-    },
-  };
 }
