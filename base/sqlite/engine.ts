@@ -65,7 +65,8 @@ function primaryCode(reason: unknown): number | undefined {
   return reason.errcode & 0xff;
 }
 
-function isFatal(reason: unknown): boolean {
+/** True where nobody knows any more what is on disk (G3). */
+export function isFatal(reason: unknown): boolean {
   const code = primaryCode(reason);
   return code === SQLITE_IOERR || code === SQLITE_CORRUPT || code === SQLITE_NOTADB;
 }
@@ -262,7 +263,14 @@ export function openEngine<C, R>(module: Pick<CommandModule<C, R>, 'schema' | 'o
       const pages = Number(row?.log ?? 0);
       return { pages, behind: pages - Number(row?.checkpointed ?? 0) };
     },
-    checkpoint: () => void passive.get(),
+    checkpoint() {
+      try {
+        passive.get();
+      } catch (error) {
+        // A full disk: the log stays as it is, and the next attempt goes on from there. G3 holds for the main file too.
+        if (isFatal(error)) poisoned = failureOf(error);
+      }
+    },
     close: () => db.close(),
   };
 }

@@ -66,7 +66,7 @@ export interface GroupStoreOptions {
   readonly synchronous?: 'full' | 'off';
   /** Commands waiting beyond this many are refused as E_BUSY: a stalled disk must not become a full memory. */
   readonly maxQueued?: number;
-  /** The thread's file where a bundle has put it elsewhere than beside this one as `worker.mjs`. */
+  /** The thread's file where a bundle has put it elsewhere than beside this one as `store-worker.mjs`. */
   readonly worker?: URL;
 }
 
@@ -89,7 +89,7 @@ export function resolveGroupStoreOptions(o: GroupStoreOptions): ResolvedGroupSto
     maxPageCount: 0,
     synchronous: 'full',
     maxQueued: 200_000,
-    worker: new URL(import.meta.url.endsWith('.ts') ? './worker.ts' : './worker.mjs', import.meta.url),
+    worker: new URL(import.meta.url.endsWith('.ts') ? './worker.ts' : './store-worker.mjs', import.meta.url),
     ...o,
   };
 }
@@ -125,14 +125,17 @@ const closedError = (): FarfieldError =>
  */
 class Reader<Q, A> {
   readonly #start: () => Worker;
+  readonly #onFatal: (error: FarfieldError) => void;
   #worker: Worker | undefined;
   readonly #waiting = new Map<number, Waiter<A>>();
   #nextId = 0;
   #checkpointing = false;
   #broken: FarfieldError | undefined;
 
-  constructor(start: () => Worker) {
+  /** `onFatal` learns that the disk failed under the main file. */
+  constructor(start: () => Worker, onFatal: (error: FarfieldError) => void) {
     this.#start = start;
+    this.#onFatal = onFatal;
   }
 
   query(query: Q): Promise<A> {
@@ -178,6 +181,7 @@ class Reader<Q, A> {
   #receive(message: FromReader): void {
     if (message.checkpointed === true) this.#checkpointing = false;
     if (message.refused !== undefined) this.#fail(errorOf(message.refused));
+    if (message.fatal !== undefined) this.#onFatal(errorOf(message.fatal));
     if (message.id === undefined) return;
     const waiter = this.#waiting.get(message.id);
     this.#waiting.delete(message.id);
@@ -198,6 +202,8 @@ class ThreadedStore<C, R, Q, A> implements GroupStore<C, R, Q, A> {
   readonly #reader: Reader<Q, A>;
   readonly #bell: Int32Array;
   readonly #maxQueued: number;
+  /** The writer's thread has ended. */
+  readonly #gone: Promise<void>;
   /** Taken in, not yet sent. */
   #outgoing: C[] = [];
   #flushPlanned = false;
@@ -207,13 +213,20 @@ class ThreadedStore<C, R, Q, A> implements GroupStore<C, R, Q, A> {
   #commits = 0;
   #commands = 0;
   #reruns = 0;
+  /** What whoever comes now is told: the store is closing, or failed. */
   #over: FarfieldError | undefined;
+  /** Nothing that the writer says counts any more. */
+  #dead = false;
   #closing: Promise<void> | undefined;
   #settleEnded: (reason: FarfieldError | undefined) => void;
 
-  constructor(writer: Worker, reader: Reader<Q, A>, bell: SharedArrayBuffer, maxQueued: number) {
+  constructor(writer: Worker, startReader: () => Worker, bell: SharedArrayBuffer, maxQueued: number) {
     this.#writer = writer;
-    this.#reader = reader;
+    this.#reader = new Reader(startReader, (error) => {
+      this.#fail(error);
+      // A commit that it is in the middle of is acknowledged to nobody.
+      void writer.terminate();
+    });
     this.#bell = new Int32Array(bell);
     this.#maxQueued = maxQueued;
     const { promise, resolve } = Promise.withResolvers<FarfieldError | undefined>();
@@ -221,7 +234,12 @@ class ThreadedStore<C, R, Q, A> implements GroupStore<C, R, Q, A> {
     this.#settleEnded = resolve;
     writer.on('message', (message: FromWriter) => this.#receive(message));
     writer.on('error', (error) => this.#fail(FarfieldError.from(error)));
-    writer.on('exit', () => this.#fail(this.#closing === undefined ? closedError() : undefined));
+    this.#gone = new Promise((resolve) => {
+      writer.on('exit', () => {
+        this.#fail(this.#closing === undefined ? closedError() : undefined);
+        resolve();
+      });
+    });
   }
 
   submit(command: C): Promise<R> {
@@ -279,6 +297,7 @@ class ThreadedStore<C, R, Q, A> implements GroupStore<C, R, Q, A> {
   }
 
   #receive(message: FromWriter): void {
+    if (this.#dead) return;
     if (message.refused !== undefined) this.#fail(errorOf(message.refused));
     const { values = [], failures = [] } = message;
     const failed = new Map(failures);
@@ -300,19 +319,22 @@ class ThreadedStore<C, R, Q, A> implements GroupStore<C, R, Q, A> {
   }
 
   async #end(): Promise<void> {
-    if (this.#over !== undefined) return;
+    if (this.#over !== undefined) {
+      await this.#gone;
+      return;
+    }
     this.#flush();
     this.#over = closedError();
     // The reader goes first: the last connection to leave moves the log into the main file and deletes it.
     await this.#reader.end();
-    const gone = new Promise<void>((resolve) => this.#writer.once('exit', () => resolve()));
     this.#send({ end: true });
-    await gone;
+    await this.#gone;
   }
 
   /** The writer is gone: whoever still waits learns why. Without a reason it went because it was asked to. */
   #fail(reason: FarfieldError | undefined): void {
     this.#over ??= reason;
+    this.#dead = true;
     const waiting = this.#waiting.slice(this.#answered);
     this.#waiting = [];
     this.#answered = 0;
@@ -341,8 +363,7 @@ export async function openGroupStore<C, R, Q = never, A = never>(
     );
   });
   if (first.refused !== undefined) throw errorOf(first.refused);
-  const reader = new Reader<Q, A>(() => startWorker('reader', o, bell));
-  return new ThreadedStore(writer, reader, bell, o.maxQueued);
+  return new ThreadedStore<C, R, Q, A>(writer, () => startWorker('reader', o, bell), bell, o.maxQueued);
 }
 
 export interface SynchronousGroupOptions<C, R, Q, A> {

@@ -10,7 +10,7 @@
  */
 import { DatabaseSync } from 'node:sqlite';
 import { type MessagePort, parentPort, receiveMessageOnPort, workerData } from 'node:worker_threads';
-import { type EngineOptions, type Failure, failureOf, openEngine } from './engine.ts';
+import { type EngineOptions, type Failure, failureOf, isFatal, openEngine } from './engine.ts';
 import type { CommandModule } from './module.ts';
 import { pack } from './pack.ts';
 
@@ -50,6 +50,8 @@ export interface FromReader {
   readonly answer?: unknown;
   readonly failure?: Failure;
   readonly checkpointed?: true;
+  /** The disk failed under the main file: the store as a whole must end. */
+  readonly fatal?: Failure;
 }
 
 function post(port: MessagePort, message: FromWriter | FromReader): void {
@@ -120,13 +122,21 @@ async function runReader(port: MessagePort, data: WorkerData): Promise<void> {
       commit.run();
     }
   };
+  const checkpoint = (): void => {
+    try {
+      passive.get();
+      post(port, { checkpointed: true });
+    } catch (error) {
+      // On a full disk the log stays as it is until the next attempt; queries go on.
+      post(port, isFatal(error) ? { fatal: failureOf(error) } : { checkpointed: true });
+    }
+  };
   port.on('message', (message: ToReader) => {
     if ('end' in message) {
       db.close();
       port.close();
     } else if ('checkpoint' in message) {
-      passive.get();
-      post(port, { checkpointed: true });
+      checkpoint();
     } else {
       try {
         post(port, { id: message.id, answer: ask(message.query) });

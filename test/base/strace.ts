@@ -46,8 +46,11 @@ export interface Traced {
   readonly stdout: string;
 }
 
-/** Runs a script under strace. `inject` as strace's own option, for example `fsync:error=EIO:when=20+`. */
-export async function trace(script: string, args: readonly string[], inject?: string): Promise<Traced> {
+/**
+ * Runs a script under strace. `inject` as strace's own option, for example `fsync:error=EIO:when=20+`; `only` limits
+ * tracing and injection to calls on one path.
+ */
+export async function trace(script: string, args: readonly string[], inject?: string, only?: string): Promise<Traced> {
   const folder = mkdtempSync(join(tmpdir(), 'farfield-strace-'));
   const log = join(folder, 'log');
   const calls = 'trace=fsync,fdatasync,write,pwrite64,rename,renameat,renameat2';
@@ -60,6 +63,7 @@ export async function trace(script: string, args: readonly string[], inject?: st
     log,
     '-e',
     calls,
+    ...(only === undefined ? [] : ['-P', only]),
     ...(inject === undefined ? [] : ['-e', `inject=${inject}`]),
   ];
   try {

@@ -1,15 +1,16 @@
 /**
  * A process with a store, for tests that kill it, trace it, or break its disk: `child.ts FILE MODE SYNCHRONOUS`.
- * It writes one line for each command after its submit has settled: `ack N` or `E_... N`.
+ * It writes one line for each command after its submit has settled: `ack N` or `E_... N`. Modes: `single` is 60 commands, one
+ * after the other; `endless` many at a time; `bulk` enough to need checkpoints, with a query after each (`seen N` or `E_... query`).
  */
 import { writeSync } from 'node:fs';
 import { errno } from '#base/files.ts';
 import { openGroupStore } from '#base/sqlite/group.ts';
 import { FarfieldError } from '#kernel/errors.ts';
-import type { ShelfCommand, ShelfResult } from './shelf.ts';
+import type { ShelfCommand, ShelfQuery, ShelfResult } from './shelf.ts';
 
 const [file = '', mode = 'single', synchronous = 'full'] = process.argv.slice(2);
-const store = await openGroupStore<ShelfCommand, ShelfResult>({
+const store = await openGroupStore<ShelfCommand, ShelfResult, ShelfQuery, unknown>({
   file,
   module: new URL('./shelf.ts', import.meta.url),
   userVersion: 2,
@@ -29,13 +30,23 @@ function say(line: string): void {
   }
 }
 
-async function one(): Promise<void> {
+const codeOf = (error: unknown): string => FarfieldError.from(error).code;
+
+async function one(bytes = 1024): Promise<void> {
   const n = next++;
   const said = await store
-    .submit({ kind: 'put', name: `n${n}`, body: new Uint8Array(1024) })
-    .then(() => 'ack')
-    .catch((error: unknown) => FarfieldError.from(error).code);
+    .submit({ kind: 'put', name: `n${n}`, body: new Uint8Array(bytes) })
+    .then(() => 'ack', codeOf);
   say(`${said} ${n}`);
+}
+
+async function bulk(): Promise<void> {
+  await one(400_000);
+  const seen = await store.query({ kind: 'names' }).then(
+    (names) => `seen ${(names as string[]).length}`,
+    (error: unknown) => `${codeOf(error)} query`,
+  );
+  say(seen);
 }
 
 say('ready');
@@ -45,5 +56,5 @@ if (mode === 'endless')
       for (;;) await one();
     }),
   );
-for (let i = 0; i < 60; i++) await one();
+for (let i = 0; i < 60; i++) await (mode === 'bulk' ? bulk() : one());
 await store.close();

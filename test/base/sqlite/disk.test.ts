@@ -37,7 +37,7 @@ async function namesIn(file: string): Promise<string[]> {
 const said = (stdout: string): [string, string][] =>
   stdout
     .split('\n')
-    .filter((line) => line !== '' && line !== 'ready')
+    .filter((line) => line !== '' && line !== 'ready' && !line.startsWith('seen '))
     .map((line) => line.split(' ') as [string, string]);
 
 t.test('the log is synced between the write of a command and its acknowledgement', { skip }, async (t) => {
@@ -79,4 +79,37 @@ t.test('a full disk refuses commands while it is full, loses none and takes the 
   t.equal(words.at(-1), 'ack', 'it recovered');
   const acked = lines.filter(([word]) => word === 'ack').map(([, n]) => `n${n}`);
   t.strictSame(await namesIn(file), acked.sort(), 'exactly the acknowledged ones are there');
+});
+
+/** A store that exists: opening one that does not writes its main file, which the next two tests let fail. */
+async function existing(name: string): Promise<string> {
+  const file = join(folder, name);
+  await synchronousGroup({ module: shelf, file }).close();
+  return file;
+}
+
+t.test('no room for the main file stops neither commits nor queries: the log waits', { skip }, async (t) => {
+  const file = await existing('main-full.db');
+  const { stdout, calls } = await trace(child, [file, 'bulk'], 'pwrite64:error=ENOSPC', file);
+  t.ok(
+    calls.some((call) => call.name === 'pwrite64' && call.failed),
+    'checkpoints were tried',
+  );
+  t.strictSame(new Set(said(stdout).map(([word]) => word)), new Set(['ack']));
+  t.match(stdout, /seen 60\n$/);
+  t.equal((await namesIn(file)).length, 60);
+});
+
+t.test('a failed sync of the main file ends the store, and what was acknowledged is there', { skip }, async (t) => {
+  const file = await existing('main-eio.db');
+  const { stdout } = await trace(child, [file, 'bulk'], 'fsync,fdatasync:error=EIO', file);
+  const lines = said(stdout);
+  const first = lines.findIndex(([word]) => word !== 'ack');
+  t.ok(first > 0, `the store ended at line ${first}`);
+  t.strictSame(new Set(lines.slice(first).map(([word]) => word)), new Set(['E_UNAVAILABLE']));
+  const names = new Set(await namesIn(file));
+  t.strictSame(
+    lines.slice(0, first).filter(([, n]) => !names.has(`n${n}`)),
+    [],
+  );
 });
