@@ -14,7 +14,7 @@ import { type ErrorCode, FarfieldError, isErrorCode } from '#kernel/errors.ts';
 import type { Model } from '#protos/model.ts';
 import type { TensorFacts } from './adapters/adapter.ts';
 import { type Block, type BlockLayout, CANCELLED, createBlock, NEXT } from './blocks.ts';
-import { MAX_REPLICATED_MODEL_BYTES } from './limits.ts';
+import { MAX_LANE_BATCH, MAX_REPLICATED_MODEL_BYTES } from './limits.ts';
 import type { VariantFile } from './model.ts';
 
 /** What a lane needs to start; copied to its thread. */
@@ -90,7 +90,8 @@ export class Lanes implements AsyncDisposable {
   /** Starts all lanes and waits until each has run a batch; if one fails, all end and its reason is thrown. */
   static async open(options: LanesOptions): Promise<Lanes> {
     const count = options.file.bytes <= MAX_REPLICATED_MODEL_BYTES ? options.threads : 1;
-    const batch = Math.min(options.model.batch.preferred[0] as number, options.model.batch.max);
+    const { preferred, max } = options.model.batch;
+    const batch = Math.min(preferred[0] as number, max, count > 1 ? MAX_LANE_BATCH : Infinity);
     const data: LaneData = {
       adapter: options.adapter,
       model: options.model,

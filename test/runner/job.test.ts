@@ -24,6 +24,7 @@ import { Lanes } from '../../runner/lanes.ts';
 import { BLOCK_BYTES, MAX_SUMMARY_BYTES } from '../../runner/limits.ts';
 import { chooseVariant, openModel, openOnnx } from '../../runner/model.ts';
 import { npyHeader } from '../../runner/npy.ts';
+import { compileRows } from '../../runner/rows.ts';
 import type { RowSource } from '../../runner/sources.ts';
 import { type Answer, BRAGG, file, inline, startRunner } from './client.ts';
 
@@ -139,6 +140,7 @@ t.test('the validation job gives predictions, flags, provenance and the L2 summa
     rep.summary.groups.bins.reduce((sum, bin) => sum + bin.n, 0),
     13_799,
   );
+  t.match(rep.summary, { baselines: { centreOfMass: { n: 13_799, mean: Number, p95: Number } } });
   t.ok(JSON.stringify(rep.summary).length <= MAX_SUMMARY_BYTES);
   t.match(rep.phases, { readMs: Number, preMs: Number, inferMs: Number, postMs: Number, writeMs: Number });
 });
@@ -320,7 +322,7 @@ t.test('progress is told at most four times a second, and the last block needs n
   await runJob({
     clock,
     lanes,
-    plan: { sampleSize: 121, columns: 2, baselines: 0 },
+    plan: { sampleSize: 121, columns: 2, baselines: compileRows(open.model).baselines },
     patches,
     truth: undefined,
     finished: () => {
