@@ -8,28 +8,23 @@
  */
 import type { Clock } from '#base/clock.ts';
 import type { Logger } from '#base/log.ts';
-import {
-  type Admission,
-  createManifestCache,
-  decideAdmission,
-  decideLaunch,
-  itemRefusal,
-  type Refused,
-} from '#kernel/admission.ts';
-import { createChainCache } from '#kernel/chain.ts';
+import { type Admission, createManifestCache, decideAdmission, itemRefusal } from '#kernel/admission.ts';
+import { type Chain, createChainCache } from '#kernel/chain.ts';
 import { FarfieldError } from '#kernel/errors.ts';
-import { ticketId } from '#kernel/ids.ts';
+import { digestOf, ticketId } from '#kernel/ids.ts';
 import { checkItem, checkLeaves } from '#kernel/items.ts';
 import { parseToken, type Signer, signToken, tokenHash } from '#kernel/jws.ts';
-import { DEFAULT_RETENTION_S } from '#kernel/limits.ts';
+import type { Match } from '#kernel/policy/match.ts';
 import type { ResolvedPolicy } from '#kernel/policy/resolve.ts';
 import type { Refusal } from '#kernel/refusal.ts';
-import { openManifest } from '#kernel/tokens/manifest.ts';
+import type { ItemBody } from '#kernel/tokens/claims.ts';
+import { openItem } from '#kernel/tokens/item.ts';
+import type { Manifest } from '#kernel/tokens/manifest.ts';
 import type { DeliveredTicket } from '#protos/generated/link.js';
 import type { Engine, Offer } from '../work/engine.ts';
-import { addPayload, createWork, readItem, type TicketToken, type Work } from '../work/mirror.ts';
+import { addPayload, createWork, matchOf, type TicketToken, type Work } from '../work/mirror.ts';
 import { ITEM } from './item-state.ts';
-import type { Ledger, LedgerEpoch, LedgerResult, Payload } from './ledger.ts';
+import type { Ledger, LedgerCommand, LedgerEpoch, LedgerResult, NewTicket, Payload } from './ledger.ts';
 import { createRecent } from './recent.ts';
 
 export interface AdmissionOptions {
@@ -43,6 +38,12 @@ export interface AdmissionOptions {
   readonly ledgerEpoch: () => LedgerEpoch;
   /** Set while nothing may be admitted: the clock jumped, the site drains, the disk is full. */
   readonly closed: () => Refusal | undefined;
+  /** How long after `exp` an ended ticket is remembered. */
+  readonly retentionS: number;
+  /** The admin took the risk of tickets from before the ledger was lost. */
+  readonly allowOlderEpoch: boolean;
+  /** Packs that were acknowledged once are to be sent again. */
+  readonly onPacksAgain: () => void;
 }
 
 /** What the broker is told of a delivered ticket. `later`: nothing; it will deliver again. */
@@ -51,8 +52,20 @@ export type DeliveryAnswer =
   | { readonly kind: 'refused'; readonly receipt: string }
   | { readonly kind: 'later'; readonly why: string };
 
-/** An admission that is written down: allowed, known, or refused for good. */
-type Standing = Exclude<Admission, { kind: 'refuse' }> | (Refused & Required<Pick<Refused, 'ticket' | 'chain'>>);
+/** What is to be done with a delivered ticket: run, refuse for good (a valid chain), or refuse without a trace. */
+type Decision =
+  | {
+      readonly kind: 'run';
+      readonly token: TicketToken;
+      readonly chain: Chain;
+      readonly manifest: Manifest;
+      /** The rule that takes it now; undefined for a known ticket that no rule takes any more: its launch will be refused. */
+      readonly match: Pick<Match, 'rule' | 'choices'> | undefined;
+      /** Of the delivered items, in their order. */
+      readonly bodies: readonly ItemBody[];
+    }
+  | { readonly kind: 'final'; readonly token: TicketToken; readonly chain: Chain; readonly refusal: Refusal }
+  | { readonly kind: 'stateless'; readonly refusal: Refusal };
 
 interface Delivery {
   readonly ticket: DeliveredTicket;
@@ -77,27 +90,34 @@ export class AdmissionDesk {
   async deliver(delivery: Delivery): Promise<DeliveryAnswer> {
     const closed = this.#o.closed();
     if (closed !== undefined) return { kind: 'later', why: closed.message };
-    const admission = await this.#judge(delivery);
-    if (isStanding(admission)) return this.#write(admission, delivery);
-    return this.#stateless(delivery.ticket, admission.refusal);
+    const decision = await this.#judge(delivery);
+    switch (decision.kind) {
+      case 'run':
+        return this.#admit(decision, delivery);
+      case 'final':
+        return this.#refuse(decision, delivery);
+      case 'stateless':
+        return this.#stateless(delivery.ticket, decision.refusal);
+    }
   }
 
   /** The decision; whatever the bytes do wrong is a refusal, anything else thrown is a defect. */
-  async #judge(delivery: Delivery): Promise<Admission> {
-    let admission: Admission;
+  async #judge(delivery: Delivery): Promise<Decision> {
+    const { log } = this.#o;
+    const { id } = delivery.ticket;
     try {
-      admission = await this.#decide(delivery);
-      if (isStanding(admission)) checkItems(admission.ticket as TicketToken, delivery.ticket);
+      const admission = await this.#decide(delivery);
+      if (admission.kind !== 'refuse') return this.#running(admission, delivery);
+      const { refusal, chainValid, alarm, ticket, chain } = admission;
+      log.warn({ id, code: refusal.code, step: refusal.step, alarm }, 'delivery refused');
+      if (!chainValid || ticket === undefined || chain === undefined) return { kind: 'stateless', refusal };
+      return { kind: 'final', token: ticket, chain, refusal };
     } catch (reason) {
       const { code, message } = FarfieldError.from(reason);
       if (code === 'E_INTERNAL') throw reason;
-      admission = { kind: 'refuse', refusal: { code, message, step: 'items' }, chainValid: false, alarm: false };
+      log.warn({ id, code, step: 'items' }, 'delivery refused');
+      return { kind: 'stateless', refusal: { code, message, step: 'items' } };
     }
-    if (admission.kind === 'refuse') {
-      const { code, step } = admission.refusal;
-      this.#o.log.warn({ id: delivery.ticket.id, code, step, alarm: admission.alarm }, 'delivery refused');
-    }
-    return admission;
   }
 
   async #decide({ ticket, chain, manifest }: Delivery): Promise<Admission> {
@@ -118,51 +138,67 @@ export class AdmissionDesk {
       policy: policy(),
       endpoint,
       ledgerEpoch: this.#o.ledgerEpoch(),
+      allowOlderEpoch: this.#o.allowOlderEpoch,
       nowS: clock.now() / 1000,
       known: () => (hash === undefined ? undefined : { ticketHash: hash }),
     });
   }
 
-  async #write(admission: Standing, delivery: Delivery): Promise<DeliveryAnswer> {
+  /** Items against the ticket, and for one that is known already the manifest as well: the broker brings it again. */
+  #running(admission: Exclude<Admission, { kind: 'refuse' }>, delivery: Delivery): Decision {
+    const { chain } = admission;
+    const token = admission.ticket as TicketToken;
+    const bodies = openItems(token, delivery.ticket);
+    if (admission.kind === 'admit') {
+      const { manifest, rule, choices } = admission;
+      return { kind: 'run', token, chain, manifest, match: { rule, choices }, bodies };
+    }
+    const policy = this.#o.policy();
+    const open = this.#o.engine.find(ticketId(chain.principal, token.claims.jti));
+    const manifest = open?.manifest ?? this.#manifests.open(delivery.manifest, policy, chain);
+    if (manifest.digest !== token.claims.fn.manifest) {
+      throw new FarfieldError(
+        'E_MANIFEST',
+        `the manifest is ${manifest.digest}; the ticket names ${token.claims.fn.manifest}`,
+      );
+    }
+    return { kind: 'run', token, chain, manifest, match: matchOf(policy, token, chain, manifest), bodies };
+  }
+
+  async #admit(decision: Extract<Decision, { kind: 'run' }>, delivery: Delivery): Promise<DeliveryAnswer> {
     const { engine, ledger, clock } = this.#o;
     const { ticket } = delivery;
     const payload = payloadOf(ticket);
-    const work = this.#workOf(admission, delivery);
-    addPayload(work, payload);
-    const bad = badItems(admission, work, ticket.items);
-    const offer = admission.kind === 'admit' && bad.size === 0 ? engine.offer(work, ticket.items) : undefined;
+    const work = this.#workOf(decision, delivery);
+    addPayload(work, payload, decision.bodies);
+    const bad = badItems(decision, ticket.items);
+    const offer = bad.size === 0 && decision.match !== undefined ? engine.offer(work, ticket.items) : undefined;
     const lease =
       offer === undefined
         ? {}
         : { lease: { items: ticket.items, leaseEpoch: offer.leaseEpoch, pilot: offer.pilot.no } };
-    const result = await ledger.submit({ kind: 'admit', ticket: work.ticket, payload, now: clock.now(), ...lease });
+    const result = await this.#submit(
+      { kind: 'admit', ticket: work.ticket, payload, now: clock.now(), ...lease },
+      () => offer !== undefined && engine.withdraw(offer, work, offer.count),
+    );
+    if (result === undefined) return { kind: 'later', why: 'the ledger has no room' };
     if (result.kind !== 'admitted') {
       if (offer !== undefined) engine.withdraw(offer, work, offer.count);
-      const message = `jti ${work.ticket.jti} was used for another ticket; give every ticket its own`;
-      return this.#stateless(ticket, { code: 'E_REPLAY', step: 'ledger', message });
+      return this.#stateless(ticket, replayed(work.ticket.jti));
     }
     this.#recent.add(work.ticket.principal, work.ticket.jti, work.ticket.hash);
     mark(work, result, ticket.items);
-    if (result.fresh.length > 0) this.#handOver(admission, work, result, bad, offer);
-    if (result.ended.length > 0) await ledger.submit({ kind: 'packsAgain', ticketNos: [result.ticketNo] });
+    this.#handOver(work, result, bad, offer);
+    if (result.ended.length > 0) await this.#sendAgain(result.ticketNo);
     return { kind: 'admitted' };
   }
 
-  #handOver(
-    admission: Standing,
-    work: Work,
-    result: Written,
-    bad: ReadonlyMap<number, Refusal>,
-    offer: Offer | undefined,
-  ): void {
+  #handOver(work: Work, result: Written, bad: ReadonlyMap<number, Refusal>, offer: Offer | undefined): void {
     const { engine } = this.#o;
-    engine.keep(work);
-    if (admission.kind === 'refuse') {
-      engine.refuseAll(work, result.fresh, admission.refusal);
-      return;
-    }
     const leased = new Set(result.leased);
     if (offer !== undefined && leased.size < offer.count) engine.withdraw(offer, work, offer.count - leased.size);
+    if (result.fresh.length === 0) return;
+    engine.keep(work);
     for (const i of result.fresh) {
       const refusal = bad.get(i);
       if (refusal !== undefined) engine.refuseAll(work, [i], refusal);
@@ -175,33 +211,74 @@ export class AdmissionDesk {
     );
   }
 
-  #workOf(admission: Standing, { chain, manifest, ticket }: Delivery): Work {
-    const token = admission.ticket as TicketToken;
-    const { principal } = admission.chain;
-    const { jti, exp, fn } = token.claims;
-    const id = ticketId(principal, jti);
-    const open = this.#o.engine.find(id);
-    if (open !== undefined) return open;
-    return createWork({
-      token,
-      chain: admission.chain,
-      manifest: admission.kind === 'admit' ? admission.manifest : openManifest(manifest, []),
-      choice: admission.kind === 'admit' ? admission.choices[0] : undefined,
-      ticket: {
-        principal,
-        jti,
-        id,
-        hash: token.hash,
-        token: token.text,
-        chain,
-        manifestDigest: fn.manifest,
-        manifest,
-        n: token.typ === 'farfield-batch+jwt' ? token.claims.itm.n : 1,
-        leaves: ticket.leaves,
-        exp,
-        keepUntil: exp + DEFAULT_RETENTION_S,
-      },
+  /**
+   * A valid chain, and still no: written for the ticket as a whole, so that a later delivery of other items of it meets
+   * the same answer and not the launch check, which asks less.
+   */
+  async #refuse(decision: Extract<Decision, { kind: 'final' }>, delivery: Delivery): Promise<DeliveryAnswer> {
+    const { ledger, engine, clock } = this.#o;
+    const { token, chain, refusal } = decision;
+    // The manifest may be anybody's: nothing of it is kept.
+    const ticket = this.#rowOf(token, chain.principal, { ...delivery, chain: [], manifest: new Uint8Array() });
+    const sealed = engine.sealRefusal(ticket, token, refusal);
+    const result = await this.#submit({
+      kind: 'refuse',
+      ticket,
+      now: clock.now(),
+      status: sealed.status,
+      pack: sealed.bytes,
     });
+    if (result === undefined) return { kind: 'later', why: 'the ledger has no room' };
+    if (result.kind === 'replay') return this.#stateless(delivery.ticket, replayed(ticket.jti));
+    this.#recent.add(ticket.principal, ticket.jti, ticket.hash);
+    if (result.kind === 'ended') engine.sent(result.packNo, sealed);
+    // The row was there after all (its jti lies about its time): judged again as what it is.
+    else if (result.kind === 'known') return this.deliver(delivery);
+    return { kind: 'admitted' };
+  }
+
+  /** Undefined where the disk is full: the broker keeps it, and will deliver again. */
+  async #submit(command: LedgerCommand, onFailure: () => void = () => undefined): Promise<LedgerResult | undefined> {
+    try {
+      return await this.#o.ledger.submit(command);
+    } catch (reason) {
+      onFailure();
+      const { code } = FarfieldError.from(reason);
+      if (code !== 'E_DISK_FULL' && code !== 'E_BUSY') throw reason;
+      return undefined;
+    }
+  }
+
+  /** What has ended is answered from the ledger: its packs go out once more. */
+  async #sendAgain(ticketNo: number): Promise<void> {
+    const result = await this.#submit({ kind: 'packsAgain', ticketNos: [ticketNo] });
+    if (result?.kind === 'done' && result.count > 0) this.#o.onPacksAgain();
+  }
+
+  #workOf(decision: Extract<Decision, { kind: 'run' }>, delivery: Delivery): Work {
+    const { token, chain, manifest, match } = decision;
+    const open = this.#o.engine.find(ticketId(chain.principal, token.claims.jti));
+    if (open !== undefined) return open;
+    const ticket = this.#rowOf(token, chain.principal, delivery);
+    return createWork({ token, chain, manifest, choice: match?.choices[0], ticket });
+  }
+
+  #rowOf(token: TicketToken, principal: string, { chain, manifest, ticket }: Delivery): NewTicket {
+    const { jti, exp, fn } = token.claims;
+    return {
+      principal,
+      jti,
+      id: ticketId(principal, jti),
+      hash: token.hash,
+      token: token.text,
+      chain,
+      manifestDigest: manifest.byteLength === 0 ? '' : fn.manifest,
+      manifest,
+      n: token.typ === 'farfield-batch+jwt' ? token.claims.itm.n : 1,
+      leaves: ticket.leaves,
+      exp,
+      keepUntil: exp + this.#o.policy().clockToleranceS + this.#o.retentionS,
+    };
   }
 
   /** Signed over the ticket's hash alone: whoever asked is not known to be anybody. */
@@ -223,55 +300,72 @@ export class AdmissionDesk {
   }
 }
 
-/** `decideLaunch`, remembered: for one ticket and one policy only `exp` and the pin's end depend on time. */
-export function createLaunchCheck(policyOf: () => ResolvedPolicy, clock: Clock): (work: Work) => Refusal | undefined {
-  const allowed = new WeakMap<Work, { policy: ResolvedPolicy; untilS: number }>();
-  return (work) => {
-    const policy = policyOf();
-    const nowS = clock.now() / 1000;
-    const known = allowed.get(work);
-    if (known !== undefined && known.policy === policy && nowS < known.untilS) return undefined;
-    const { token: ticket, chain, manifest, choice } = work;
-    const refusal = decideLaunch({ ticket, chain, manifest, policy, nowS, choice });
-    const pinnedUntilS = policy.authorities.pinned.get(chain.principal)?.untilS ?? 0;
-    if (refusal === undefined) allowed.set(work, { policy, untilS: Math.min(pinnedUntilS, work.ticket.exp) });
-    return refusal;
+type Written = Extract<LedgerResult, { kind: 'admitted' }>;
+
+function replayed(jti: string): Refusal {
+  return {
+    code: 'E_REPLAY',
+    step: 'ledger',
+    message: `jti ${jti} was used for another ticket; give every ticket its own`,
   };
 }
 
-type Written = Extract<LedgerResult, { kind: 'admitted' }>;
-
-function isStanding(admission: Admission): admission is Standing {
-  return (
-    admission.kind !== 'refuse' ||
-    (admission.chainValid && admission.ticket !== undefined && admission.chain !== undefined)
-  );
+/**
+ * The delivered items, held to the ticket: leaf, closed schema, and inline arguments by size and digest. Whatever does not
+ * fit refuses the delivery: the broker altered it, and its honest bytes may still come.
+ */
+function openItems(token: TicketToken, ticket: DeliveredTicket): ItemBody[] {
+  const { items } = ticket;
+  if (new Set(items).size !== items.length || items.length === 0)
+    throw new FarfieldError('E_ITEMS', 'a delivery without items, or with one twice');
+  const bodies = token.typ === 'farfield-ticket+jwt' ? singleBody(token, items) : batchBodies(token, ticket);
+  checkInline(bodies, ticket);
+  return bodies;
 }
 
-/** Items against the ticket's list. A swapped or missing one refuses the delivery: the broker altered it. */
-function checkItems(token: TicketToken, ticket: DeliveredTicket): void {
-  if (token.typ === 'farfield-ticket+jwt') {
-    if (ticket.items.length !== 1 || ticket.items[0] !== 0)
-      throw new FarfieldError('E_ITEMS', 'a single ticket has item 0 alone');
-    return;
-  }
+function singleBody(token: Extract<TicketToken, { typ: 'farfield-ticket+jwt' }>, items: readonly number[]): ItemBody[] {
+  if (items.length !== 1 || items[0] !== 0) throw new FarfieldError('E_ITEMS', 'a single ticket has item 0 alone');
+  return [{ args: token.claims.args }];
+}
+
+function batchBodies(token: Extract<TicketToken, { typ: 'farfield-batch+jwt' }>, ticket: DeliveredTicket): ItemBody[] {
   checkLeaves(token.claims.itm, ticket.leaves);
   let at = 0;
-  for (const [k, i] of ticket.items.entries()) {
-    const size = ticket.itemSizes[k] ?? 0;
-    checkItem(ticket.leaves, i, ticket.itemBytes.subarray(at, at + size));
-    at += size;
+  return ticket.items.map((i, k) => {
+    const bytes = ticket.itemBytes.subarray(at, at + (ticket.itemSizes[k] ?? 0));
+    at += bytes.byteLength;
+    checkItem(ticket.leaves, i, bytes);
+    return openItem(i, bytes);
+  });
+}
+
+function checkInline(bodies: readonly ItemBody[], ticket: DeliveredTicket): void {
+  let at = 0;
+  let index = 0;
+  for (const { args } of bodies) {
+    for (const arg of args) {
+      if (arg.at !== 'inline') continue;
+      const size = ticket.inlineSizes[index++] ?? -1;
+      const bytes = ticket.inline.subarray(at, at + Math.max(0, size));
+      at += bytes.byteLength;
+      if (size !== arg.size || bytes.byteLength !== size || digestOf(bytes) !== arg.digest) {
+        throw new FarfieldError('E_DIGEST', `the bytes of argument ${arg.name} are not those that the ticket signs`);
+      }
+    }
+  }
+  if (index !== ticket.inlineSizes.length || at !== ticket.inline.byteLength) {
+    throw new FarfieldError('E_ITEMS', 'a delivery with inline bytes that no argument names');
   }
 }
 
 /** Items of a batch that the rule does not take; a single ticket's arguments were judged with it. */
-function badItems(admission: Standing, work: Work, items: readonly number[]): Map<number, Refusal> {
+function badItems(decision: Extract<Decision, { kind: 'run' }>, items: readonly number[]): Map<number, Refusal> {
   const bad = new Map<number, Refusal>();
-  if (admission.kind !== 'admit' || work.token.typ !== 'farfield-batch+jwt') return bad;
-  for (const i of items) {
-    const payload = work.payloads.get(i);
-    if (payload === undefined) continue;
-    const refusal = itemRefusal(admission.manifest, admission.rule, readItem(payload.bytes), work.token.claims.out);
+  const { token, manifest, match, bodies } = decision;
+  if (token.typ !== 'farfield-batch+jwt' || match === undefined) return bad;
+  for (const [k, i] of items.entries()) {
+    const body = bodies[k];
+    const refusal = body === undefined ? undefined : itemRefusal(manifest, match.rule, body, token.claims.out);
     if (refusal !== undefined) bad.set(i, refusal);
   }
   return bad;

@@ -94,6 +94,8 @@ export function open(db: DatabaseSync): (command: LedgerCommand) => LedgerResult
     switch (command.kind) {
       case 'admit':
         return admit(sql, command);
+      case 'refuse':
+        return refuse(sql, command);
       case 'lease':
         return lease(sql, command.ticketNo, command.grant);
       case 'return':
@@ -129,7 +131,7 @@ export function open(db: DatabaseSync): (command: LedgerCommand) => LedgerResult
       case 'newEpoch':
         return newEpoch(sql, command.since);
       case 'purge':
-        return purge(sql, command.now);
+        return purge(sql, command.nowS);
     }
   };
 }
@@ -212,6 +214,38 @@ function admit(sql: Statements, command: Extract<LedgerCommand, { kind: 'admit' 
   rememberTime(sql, command.now);
   const attempts = leased.map((i) => row.starts[i] ?? 0);
   return { kind: 'admitted', ticketNo: row.no, fresh, ended, cancelled, leased, attempts };
+}
+
+function refuse(sql: Statements, command: Extract<LedgerCommand, { kind: 'refuse' }>): LedgerResult {
+  const { ticket, status, pack } = command;
+  const known = rowByKey(sql, ticket.principal, ticket.jti);
+  if (known !== undefined) {
+    return known.hash === ticket.hash
+      ? { kind: 'known', ticketNo: known.no }
+      : { kind: 'replay', storedHash: known.hash };
+  }
+  const row = insertTicket(sql, ticket);
+  row.states.fill(ITEM.ended + status);
+  writeRow(sql, row, 0);
+  rememberTime(sql, command.now);
+  return { kind: 'ended', packNo: insertPack(sql, ticket.principal, pack, [], [row.no]) };
+}
+
+function insertPack(
+  sql: Statements,
+  principal: string,
+  pack: Uint8Array,
+  blobs: readonly string[],
+  ticketNos: readonly number[],
+): number {
+  const { lastInsertRowid } = sql('insert into pack (principal, bytes, blobs, acked) values (?, ?, ?, 0)').run(
+    principal,
+    pack,
+    blobs.join(' '),
+  );
+  const packNo = Number(lastInsertRowid);
+  for (const no of ticketNos) sql('insert into pack_ticket values (?, ?) on conflict do nothing').run(no, packNo);
+  return packNo;
 }
 
 function savePayload(sql: Statements, ticketNo: number, p: Payload): void {
@@ -305,17 +339,17 @@ function end(sql: Statements, command: Extract<LedgerCommand, { kind: 'end' }>):
     }
     rows.push({ row, ended });
   }
-  const { lastInsertRowid } = sql('insert into pack (principal, bytes, blobs, acked) values (?, ?, ?, 0)').run(
+  const packNo = insertPack(
+    sql,
     principal,
     pack,
-    blobs.join(' '),
+    blobs,
+    rows.map(({ row }) => row.no),
   );
-  const packNo = Number(lastInsertRowid);
   for (const { row, ended } of rows) {
     for (const [k, i] of ended.items.entries()) row.states[i] = ITEM.ended + (ended.statuses[k] ?? 0);
     const open = row.open - ended.items.length;
     writeRow(sql, row, open);
-    sql('insert into pack_ticket values (?, ?) on conflict do nothing').run(row.no, packNo);
     if (open === 0) sql('delete from payload where ticketNo = ?').run(row.no);
   }
   return { kind: 'ended', packNo };
@@ -397,15 +431,15 @@ function rememberTime(sql: Statements, now: number): void {
   sql("insert into meta values ('wall', ?) on conflict (key) do update set value = excluded.value").run(String(now));
 }
 
-function purge(sql: Statements, now: number): LedgerResult {
-  const old = sql('select no from ticket where open = 0 and keepUntil < ? limit 1000').all(now) as { no: number }[];
+function purge(sql: Statements, nowS: number): LedgerResult {
+  const old = sql('select no from ticket where open = 0 and keepUntil < ? limit 1000').all(nowS) as { no: number }[];
   for (const { no } of old) {
     sql('delete from pack where acked = 1 and no in (select packNo from pack_ticket where ticketNo = ?)').run(no);
     sql('delete from pack_ticket where ticketNo = ?').run(no);
     sql('delete from ticket where no = ?').run(no);
   }
-  sql('delete from tombstone where keepUntil < ?').run(now);
-  sql('delete from redeemed where exp < ?').run(now);
+  sql('delete from tombstone where keepUntil < ?').run(nowS);
+  sql('delete from redeemed where exp < ?').run(nowS);
   sql('delete from manifest where digest not in (select manifest from ticket)').run();
   return { kind: 'done', count: old.length };
 }

@@ -37,6 +37,7 @@ export interface NewTicket {
   readonly n: number;
   /** 32 bytes an item, checked against the ticket; empty for a single one. */
   readonly leaves: Uint8Array;
+  /** Seconds since 1970, both. */
   readonly exp: number;
   readonly keepUntil: number;
 }
@@ -71,6 +72,17 @@ export type LedgerCommand =
       readonly payload: Payload;
       /** Leases that begin with the admission, because a slot is free: saves a commit in the latency path. */
       readonly lease?: LeaseGrant;
+      /** Wall time in ms: the highest is kept (L5). */
+      readonly now: number;
+    }
+  /** A whole ticket that is refused for good, in one commit: none of its items may come in by a later delivery. */
+  | {
+      readonly kind: 'refuse';
+      readonly ticket: NewTicket;
+      /** Of kernel/receipts.ts: refused or expired. */
+      readonly status: number;
+      /** A Pack as protobuf, with a receipt for each of its items. */
+      readonly pack: Uint8Array;
       readonly now: number;
     }
   | { readonly kind: 'lease'; readonly ticketNo: number; readonly grant: LeaseGrant }
@@ -99,7 +111,8 @@ export type LedgerCommand =
   /** An empty value removes the key. */
   | { readonly kind: 'meta'; readonly key: string; readonly value: string }
   | { readonly kind: 'newEpoch'; readonly since: number }
-  | { readonly kind: 'purge'; readonly now: number };
+  /** Seconds since 1970, as `keepUntil`. */
+  | { readonly kind: 'purge'; readonly nowS: number };
 
 /** Items of one ticket that end, with the state in which the receipt found each: a lease, or waiting (attempt and epoch as stored). */
 export interface EndedItems {
@@ -131,6 +144,8 @@ export type LedgerResult =
       readonly attempts: readonly number[];
     }
   | { readonly kind: 'replay'; readonly storedHash: string }
+  /** The ticket is there already: its stored state is the answer. */
+  | { readonly kind: 'known'; readonly ticketNo: number }
   | { readonly kind: 'leased'; readonly items: readonly number[]; readonly attempts: readonly number[] }
   | { readonly kind: 'returned'; readonly count: number }
   | { readonly kind: 'ended'; readonly packNo: number }

@@ -16,9 +16,9 @@ import { ITEM } from '../admission/item-state.ts';
 import type { EndedItems, Ledger } from '../admission/ledger.ts';
 import { isOpen, type Work } from './mirror.ts';
 
-/** One item's end, as it is to be signed. */
-export interface Ending {
-  readonly work: Work;
+/** One item's end, as it is signed. */
+export interface SealedItem {
+  readonly work: Pick<Work, 'no' | 'ticket' | 'starts' | 'leaseEpochs'>;
   readonly i: number;
   readonly status: keyof typeof STATUS_CODES;
   readonly detail: Detail;
@@ -29,11 +29,13 @@ export interface Ending {
   readonly result?: Uint8Array;
 }
 
-export interface EndingsOptions {
+/** The end of an item that the ledger holds open. */
+export interface Ending extends SealedItem {
+  readonly work: Work;
+}
+
+export interface EndingsOptions extends SealOptions {
   readonly ledger: Ledger;
-  readonly endpoint: string;
-  readonly signer: () => Signer;
-  readonly clock: Clock;
   /** A pack is on disk: it may leave. */
   readonly onPack: (no: number, pack: Pack, bytes: number, blobs: readonly string[]) => void;
   readonly onEnded: (endings: readonly Ending[]) => void;
@@ -50,6 +52,8 @@ export interface Endings {
 /** Items in one pack: its columns must fit into a frame together with 64 KiB results. */
 const MAX_PACK_ITEMS = 4096;
 const MAX_PACK_BYTES = 768 * 1024;
+/** Digest, status and indices of one item in a pack, and some room for its ticket's. */
+const ITEM_COLUMNS_BYTES = 64;
 /** Distinct measurements a receipt may list. */
 const MAX_MEAS = 64;
 
@@ -107,36 +111,72 @@ export function createEndings(options: EndingsOptions): Endings {
 /** By principal, and cut where a pack would outgrow a frame or the list of measurements. */
 function splitGroup(group: readonly Ending[]): Ending[][] {
   const parts: Ending[][] = [];
-  const open = new Map<string, { part: Ending[]; bytes: number; meas: Set<Measured> }>();
+  const open = new Map<string, { part: Ending[]; bytes: number; meas: Set<Measured>; details: Set<Detail> }>();
   for (const ending of group) {
     const { principal } = ending.work.ticket;
-    const bytes = (ending.result?.byteLength ?? 0) + 128;
     let into = open.get(principal);
+    const detailBytes = into?.details.has(ending.detail) === true ? 0 : detailText(ending.detail).length;
+    const bytes = (ending.result?.byteLength ?? 0) + ITEM_COLUMNS_BYTES + detailBytes;
     const full =
       into !== undefined &&
       (into.part.length >= MAX_PACK_ITEMS ||
         into.bytes + bytes > MAX_PACK_BYTES ||
         (into.meas.size >= MAX_MEAS && !into.meas.has(ending.meas)));
     if (into === undefined || full) {
-      into = { part: [], bytes: 0, meas: new Set() };
+      into = { part: [], bytes: 0, meas: new Set(), details: new Set() };
       open.set(principal, into);
       parts.push(into.part);
     }
     into.part.push(ending);
     into.bytes += bytes;
     into.meas.add(ending.meas);
+    into.details.add(ending.detail);
   }
   return parts;
 }
 
-async function commit(options: EndingsOptions, group: readonly Ending[]): Promise<void> {
+/** Written once: it is measured before it is packed. Items of one launch share their detail. */
+const detailTexts = new WeakMap<Detail, string>();
+
+function detailText(detail: Detail): string {
+  const known = detailTexts.get(detail);
+  if (known !== undefined) return known;
+  const text = JSON.stringify(detail);
+  detailTexts.set(detail, text);
+  return text;
+}
+
+export interface SealOptions {
+  readonly endpoint: string;
+  readonly signer: () => Signer;
+  readonly clock: Clock;
+}
+
+export interface Sealed {
+  readonly pack: Pack;
+  /** The same as protobuf. */
+  readonly bytes: Uint8Array;
+  readonly ended: readonly EndedItems[];
+}
+
+/** One signed pack of what ended for one principal. */
+export function sealEndings(options: SealOptions, group: readonly SealedItem[]): Sealed {
   const principal = group[0]?.work.ticket.principal ?? '';
   const { pack, ended } = buildPack(options, principal, group);
-  const bytes = farfield.Pack.encode(pack).finish();
+  return { pack, bytes: farfield.Pack.encode(pack).finish(), ended };
+}
+
+async function commit(options: EndingsOptions, group: readonly Ending[]): Promise<void> {
+  const principal = group[0]?.work.ticket.principal ?? '';
+  const { pack, bytes, ended } = sealEndings(options, group);
   const blobs = blobsOf(group);
   const result = await options.ledger.submit({ kind: 'end', principal, pack: bytes, blobs, tickets: ended });
   if (result.kind !== 'ended') {
-    // The mirror and the ledger disagree: free the items, so that the one which is right can end later.
+    // One item of the pack ended another way. A pack is taken or refused as a whole, so each of the others goes alone.
+    if (group.length > 1) {
+      for (const ending of group) await commit(options, [ending]);
+      return;
+    }
     for (const { work, i } of group) work.ending[i] = 0;
     options.onStale(result.kind === 'stale' ? result.why : result.kind);
     return;
@@ -164,13 +204,13 @@ function blobsOf(group: readonly Ending[]): string[] {
 const NO_RESULT = new Uint8Array(32);
 
 function buildPack(
-  options: EndingsOptions,
+  options: SealOptions,
   principal: string,
-  group: readonly Ending[],
+  group: readonly SealedItem[],
 ): { pack: Pack; ended: EndedItems[] } {
-  const details = new Table<Detail>((detail) => JSON.stringify(detail));
+  const details = new Table<Detail>(detailText);
   const meas = new Table<Measured>((record) => JSON.stringify(record));
-  const byWork = new Map<Work, Ending[]>();
+  const byWork = new Map<SealedItem['work'], SealedItem[]>();
   for (const ending of group) {
     const list = byWork.get(ending.work);
     if (list === undefined) byWork.set(ending.work, [ending]);
@@ -204,7 +244,7 @@ function buildPack(
     });
   }
   const iat = Math.floor(options.clock.now() / 1000);
-  const unsigned = { principal, tickets, details: details.values.map((detail) => utf8(JSON.stringify(detail))) };
+  const unsigned = { principal, tickets, details: details.values.map((detail) => utf8(detailText(detail))) };
   return { pack: sealPack(unsigned, [...meas.values], options.endpoint, iat, options.signer()), ended };
 }
 

@@ -12,16 +12,19 @@ import type { Clock } from '#base/clock.ts';
 import type { Logger } from '#base/log.ts';
 import type { Random } from '#base/random.ts';
 import type { Signer } from '#kernel/jws.ts';
-import type { Detail, Pack } from '#kernel/receipts.ts';
+import { type Detail, type Pack, STATUS_CODES } from '#kernel/receipts.ts';
 import type { Refusal } from '#kernel/refusal.ts';
 import type { Measured } from '#kernel/tokens/claims.ts';
 import { ITEM } from '../admission/item-state.ts';
-import type { HeldItem, Ledger } from '../admission/ledger.ts';
-import { createEndings, type Ending, type Endings } from './endings.ts';
-import { isOpen, itemKey, splitKey, type Work } from './mirror.ts';
+import type { HeldItem, Ledger, NewTicket } from '../admission/ledger.ts';
+import { createEndings, type Ending, type Endings, type Sealed, type SealedItem, sealEndings } from './endings.ts';
+import { isOpen, itemKey, splitKey, type TicketToken, type Work } from './mirror.ts';
 import { createPlacement, inFlightOf, type Place, type Placement, type Runnable } from './placement.ts';
 import { decideRetry } from './retry.ts';
 import type { Specs } from './specs.ts';
+
+/** Of kernel/tokens/pack.ts: what a receipt has room for. */
+const MAX_MESSAGE_CHARS = 2048;
 
 /** One leased item as a pilot is told of it. */
 export interface LaunchItem {
@@ -259,6 +262,20 @@ export class Engine {
     return this.#endings.committed();
   }
 
+  /** A receipt for every item of a ticket that is refused as a whole, to be committed with it. */
+  sealRefusal(ticket: NewTicket, token: TicketToken, refusal: Refusal): Sealed & { readonly status: number } {
+    const status = refusal.code === 'E_EXPIRED' ? 'expired' : 'refused';
+    const detail = { err: { code: refusal.code, message: refusal.message.slice(0, MAX_MESSAGE_CHARS) } };
+    const work = { ticket, token, starts: new Uint8Array(ticket.n), leaseEpochs: new Uint32Array(ticket.n), no: 0 };
+    const endings = Array.from({ length: ticket.n }, (_, i): SealedItem => ({ work, i, status, detail, meas: {} }));
+    return { ...sealEndings(this.#o, endings), status: STATUS_CODES[status] };
+  }
+
+  /** A pack that somebody else committed may leave. */
+  sent(packNo: number, { pack, bytes }: Sealed): void {
+    this.#o.onPack(packNo, pack, bytes.byteLength, []);
+  }
+
   /** Refuses admitted items for good: a valid chain, but policy or arguments say no. */
   refuseAll(work: Work, items: readonly number[], refusal: Refusal): void {
     const status = refusal.code === 'E_EXPIRED' ? 'expired' : 'refused';
@@ -458,7 +475,13 @@ export class Engine {
     code: string,
     message: string,
   ): void {
-    this.#finish({ work, i, status, detail: { err: { code, message } }, meas: {} });
+    this.#finish({
+      work,
+      i,
+      status,
+      detail: { err: { code, message: message.slice(0, MAX_MESSAGE_CHARS) } },
+      meas: {},
+    });
   }
 
   #finish(ending: Ending): void {

@@ -5,10 +5,13 @@
  *  M1 The mirror is changed after the commit that it mirrors; it is a cache, the ledger is the truth.
  *  M2 `ending` marks items whose outcome is on its way to the ledger, so that a repeated message cannot end them twice.
  */
+
+import { matchSubject } from '#kernel/admission-steps.ts';
 import { utf8 } from '#kernel/bytes.ts';
 import { type Chain, openChain } from '#kernel/chain.ts';
 import { parseToken, type Token } from '#kernel/jws.ts';
-import type { Choice } from '#kernel/policy/match.ts';
+import { type Choice, type Match, matchRule } from '#kernel/policy/match.ts';
+import type { ResolvedPolicy } from '#kernel/policy/resolve.ts';
 import type { ItemBody } from '#kernel/tokens/claims.ts';
 import { type Manifest, openManifest } from '#kernel/tokens/manifest.ts';
 import { ITEM } from '../admission/item-state.ts';
@@ -64,7 +67,7 @@ export interface WorkFacts {
   readonly token: TicketToken;
   readonly manifest: Manifest;
   readonly chain: Chain;
-  /** Left out for a ticket that is not going to run, or was chosen for before a restart: then the manifest's first. */
+  /** Left out for a ticket that is not going to run: then the manifest's first. */
   readonly choice?: Choice | undefined;
 }
 
@@ -87,16 +90,17 @@ export function createWork(facts: WorkFacts): Work {
   };
 }
 
-/** A ticket as a restart finds it: its chain and signature were verified before it was written. */
-export function restoreWork(open: OpenTicket): Work {
+/**
+ * A ticket as a restart finds it: its chain and signature were verified before it was written. How it is run is chosen
+ * again by the policy of now; where that takes it no more, the launch check says so.
+ */
+export function restoreWork(open: OpenTicket, policy: ResolvedPolicy): Work {
   const token = parseToken(['farfield-ticket+jwt', 'farfield-batch+jwt'], open.ticket.token) as TicketToken;
   const { ticket } = open;
-  const work = createWork({
-    ticket,
-    token,
-    manifest: openManifest(ticket.manifest, []),
-    chain: openChain(ticket.chain),
-  });
+  const chain = openChain(ticket.chain);
+  const manifest = openManifest(ticket.manifest, [...policy.authorities.publisherKeys, chain.sessionKey]);
+  const choice = matchOf(policy, token, chain, manifest)?.choices[0];
+  const work = createWork({ ticket, token, manifest, chain, choice });
   work.no = open.ticketNo;
   work.states.set(open.states);
   work.starts.set(open.starts);
@@ -109,6 +113,17 @@ export function restoreWork(open: OpenTicket): Work {
   return work;
 }
 
+/** The rule that takes a ticket now, whatever its times: for tickets that were admitted before. */
+export function matchOf(
+  policy: ResolvedPolicy,
+  token: TicketToken,
+  chain: Chain,
+  manifest: Manifest,
+): Match | undefined {
+  const pin = policy.authorities.pinned.get(chain.principal);
+  return pin === undefined ? undefined : matchRule(policy, matchSubject(pin.name, token, chain, manifest));
+}
+
 function words(bytes: Uint8Array): Uint32Array {
   const copy = bytes.slice();
   return new Uint32Array(copy.buffer, copy.byteOffset, copy.byteLength / 4);
@@ -119,8 +134,11 @@ function firstChoice(manifest: Manifest): Choice {
   return { variant: variant?.name ?? '', image: variant?.image, runtime: variant?.runtimes[0] ?? '' };
 }
 
-/** Cuts a delivery into items. A single ticket's item bytes are made from its claims: pilots read one form. */
-export function addPayload(work: Work, payload: Payload): void {
+/**
+ * Cuts a delivery into items. A single ticket's item bytes are made from its claims: pilots read one form.
+ * `bodies`, in the order of the payload, where the caller has read them already.
+ */
+export function addPayload(work: Work, payload: Payload, bodies?: readonly ItemBody[]): void {
   let itemAt = 0;
   let inlineAt = 0;
   let inlineIndex = 0;
@@ -132,7 +150,7 @@ export function addPayload(work: Work, payload: Payload): void {
         : payload.itemBytes.subarray(itemAt, itemAt + size);
     itemAt += size;
     const inline: Uint8Array[] = [];
-    const args = readItem(bytes).args;
+    const { args } = bodies?.[k] ?? readItem(bytes);
     for (const arg of args) {
       if (arg.at !== 'inline') continue;
       const length = payload.inlineSizes[inlineIndex++] ?? 0;
