@@ -195,8 +195,8 @@ export class Lanes implements AsyncDisposable {
 
 /** Starts a lane's thread. */
 function startWorker(data: LaneData, transferList: ArrayBuffer[]): Worker {
-  // Beside this file in both forms: runner/lane.ts as source, lane.js in a built runner.
-  const file = import.meta.url.endsWith('.ts') ? './lane.ts' : './lane.js';
+  // Beside this file in both forms: runner/lane.ts as source, lane.mjs in a built runner.
+  const file = import.meta.url.endsWith('.ts') ? './lane.ts' : './lane.mjs';
   const worker = new Worker(new URL(file, import.meta.url), {
     workerData: data,
     transferList,

@@ -82,7 +82,10 @@ async function main(args: readonly string[]): Promise<void> {
   const files = args.filter((arg) => !arg.startsWith('--'));
   let failedChecks = 0;
   if (files.length === 0) {
-    for (const [name, checkArgs] of [['biome', ['check', '.']], ['tsc', []]] as const) {
+    for (const [name, checkArgs] of [
+      ['biome', ['check', '.']],
+      ['tsc', []],
+    ] as const) {
       process.stdout.write(`${name}\n`);
       if ((await run(bin(name), checkArgs)) !== 0) failedChecks += 1;
     }

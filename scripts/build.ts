@@ -1,0 +1,108 @@
+/**
+ * `npm run build [-- [--out FOLDER] [NAME...]]`: bundles every program that starts on a node into dist/ (or only those
+ * named), since reading types away at each start doubles it.
+ *
+ * 1. The folder is built aside and renamed, so a program that starts meanwhile never sees half of it.
+ * 2. Licences of everything bundled lie beside it in THIRD-PARTY.txt: a bundle is a redistribution.
+ */
+import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { join, resolve } from 'node:path';
+import { parseArgs } from 'node:util';
+import { type BuildFailure, build } from 'esbuild';
+import { BUNDLES, type Bundle, EXTERNAL } from './bundles.ts';
+
+const root = resolve(import.meta.dirname, '..');
+
+/** CommonJS packages call `require` for Node's own modules and read `__dirname`; an ES module has neither. */
+const BANNER = [
+  "import { createRequire as farfieldCreateRequire } from 'node:module';",
+  'const require = farfieldCreateRequire(import.meta.url), __dirname = import.meta.dirname, __filename = import.meta.filename;',
+].join('\n');
+
+/** The bundle's inputs, as paths from the root. */
+async function bundle({ name, source, split }: Bundle, folder: string): Promise<string[]> {
+  const { metafile } = await build({
+    absWorkingDir: root,
+    entryPoints: [{ in: source, out: name }],
+    outdir: folder,
+    outExtension: { '.js': '.mjs' },
+    // Flat, as the bundles themselves: `import.meta.url` of a shared part must lead to the same neighbours.
+    chunkNames: `${name}-[name]-[hash]`,
+    bundle: true,
+    splitting: split,
+    format: 'esm',
+    platform: 'node',
+    target: 'node24',
+    external: [...EXTERNAL],
+    banner: { js: BANNER },
+    keepNames: true,
+    sourcemap: 'linked',
+    sourcesContent: false,
+    legalComments: 'none',
+    metafile: true,
+    logLevel: 'silent',
+  });
+  return Object.keys(metafile.inputs);
+}
+
+/** `node_modules/a/node_modules/@b/c/lib/x.js` -> the package's folder. */
+function packageFolder(input: string): string | undefined {
+  return /^(?:.*\/)?node_modules\/(?:@[^/]+\/)?[^/]+/.exec(input)?.[0];
+}
+
+function licences(inputs: Iterable<string>): string {
+  const folders = new Set([...inputs].map(packageFolder).filter((folder) => folder !== undefined));
+  const texts = [...folders].sort().map((folder) => {
+    const described: { name: string; version: string; license?: string } = JSON.parse(
+      readFileSync(join(root, folder, 'package.json'), 'utf8'),
+    );
+    const file = readdirSync(join(root, folder)).find((name) => /^(licen[cs]e|copying)/i.test(name));
+    const text =
+      file === undefined ? 'No licence file in the package.' : readFileSync(join(root, folder, file), 'utf8');
+    return `${described.name} ${described.version} (${described.license ?? 'licence not stated'})\n\n${text.trim()}\n`;
+  });
+  return texts.join(`\n${'-'.repeat(80)}\n\n`);
+}
+
+/** All that is wrong in one run; the folder that stands stays as it was. */
+function explain({ name }: Bundle, error: unknown): undefined {
+  if (!(error instanceof Error && 'errors' in error)) throw error;
+  for (const { text, location } of (error as BuildFailure).errors)
+    process.stderr.write(`${name}.mjs failed: ${text} (${location?.file ?? 'no file'}:${location?.line ?? 0})\n`);
+  process.exitCode = 1;
+}
+
+async function main(): Promise<void> {
+  const { values, positionals } = parseArgs({
+    allowPositionals: true,
+    options: { out: { type: 'string', default: 'dist' } },
+  });
+  const unknown = positionals.filter((name) => !BUNDLES.some((entry) => entry.name === name));
+  if (unknown.length > 0) throw new Error(`no bundle is called ${unknown.join(', ')}; see scripts/bundles.ts`);
+  const out = resolve(root, values.out);
+  const aside = `${out}.${process.pid}.new`;
+  mkdirSync(aside, { recursive: true });
+  try {
+    const inputs = new Set<string>();
+    for (const entry of BUNDLES) {
+      if (positionals.length > 0 && !positionals.includes(entry.name)) continue;
+      if (!existsSync(join(root, entry.source))) {
+        process.stdout.write(`${entry.name}.mjs left out: there is no ${entry.source}\n`);
+        continue;
+      }
+      const made = await bundle(entry, aside).catch((error: unknown) => explain(entry, error));
+      if (made === undefined) continue;
+      for (const input of made) inputs.add(input);
+      const kib = Math.round(statSync(join(aside, `${entry.name}.mjs`)).size / 1024);
+      process.stdout.write(`${entry.name}.mjs ${kib} KiB, from ${entry.source}\n`);
+    }
+    if (process.exitCode !== undefined) return;
+    writeFileSync(join(aside, 'THIRD-PARTY.txt'), licences(inputs));
+    rmSync(out, { recursive: true, force: true });
+    renameSync(aside, out);
+  } finally {
+    rmSync(aside, { recursive: true, force: true });
+  }
+}
+
+await main();
