@@ -15,7 +15,7 @@ import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { sha256Hex } from '#kernel/bytes.ts';
 import { FarfieldError } from '#kernel/errors.ts';
-import type { FileDigests, FileIdentity } from './file-digests.ts';
+import { createFileDigests, type FileDigests, type FileIdentity } from './file-digests.ts';
 
 /** A model is some files; a folder of a million is something else that was named by mistake. */
 export const MAX_DIRECTORY_FILES = 10_000;
@@ -70,4 +70,9 @@ export async function measureDirectory(root: string, digests: FileDigests): Prom
   }
   if (files.length === 0) throw new FarfieldError('E_MODEL', `${root} holds no files`);
   return { digest: `oms1:${sha256Hex(lines)}`, bytes, files };
+}
+
+/** The digest alone, for who measures once. */
+export async function digestDirectory(root: string): Promise<string> {
+  return (await measureDirectory(root, createFileDigests())).digest;
 }

@@ -1,5 +1,5 @@
 /** A pilot as its main.ts builds it, but in the test's process and with a runner of the test's choice. */
-import { mkdirSync, readdirSync, readFileSync } from 'node:fs';
+import { mkdirSync, readdirSync, readFileSync, readlinkSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import type { Test } from 'tap';
 import { systemClock } from '#base/clock.ts';
@@ -74,6 +74,17 @@ export function processesWith(text: string): boolean {
       return false;
     }
   });
+}
+
+/** How many processes work in a folder below this one: runners of a block do. */
+export function processesIn(folder: string): number {
+  return readdirSync('/proc').filter((entry) => {
+    try {
+      return /^\d+$/.test(entry) && readlinkSync(`/proc/${entry}/cwd`).startsWith(folder);
+    } catch {
+      return false;
+    }
+  }).length;
 }
 
 /** A pilot with an agent, for the time of `use`; both are ended, and the pilot must have had no errors of its own. */

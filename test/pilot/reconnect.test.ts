@@ -1,6 +1,6 @@
 import t from 'tap';
 import { openFakeAgent } from '../fakes/agent.ts';
-import { act, processesWith, RUNNER, raw, startPilot, withPilot } from '../fakes/pilot.ts';
+import { act, processesIn, RUNNER, raw, startPilot, withPilot } from '../fakes/pilot.ts';
 
 t.test('a runner gets the block’s environment, its own folder and three pipes, nothing else', async (t) => {
   process.env.FARFIELD_TEST_SECRET = 'not for runners';
@@ -90,7 +90,7 @@ t.test('a pilot without an agent ends itself after its grace, and its runners wi
   await agent.until('it runs', () => agent.messages.some((m) => m.started?.state === 'running'));
   await agent.down();
   t.match(await running.ended, /no agent for 1 s/);
-  t.notOk(processesWith(agent.folder), 'no process of the block is left');
+  t.equal(processesIn(agent.folder), 0, 'no process of the block is left');
   await agent.close();
 });
 
