@@ -1,6 +1,6 @@
 /** A pilot's side of the pipe, for tests: starts a real runner process and speaks frames with it. */
 import { type ChildProcess, spawn } from 'node:child_process';
-import { mkdtempSync } from 'node:fs';
+import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -67,6 +67,7 @@ export function startRunner(args: readonly string[] = ['pipe']): Client {
   const exit = new Promise<number | null>((resolve) => {
     child.on('close', (code) => {
       over = true;
+      rmSync(scratchDir, { recursive: true, force: true });
       for (const wake of waiting.splice(0)) wake();
       resolve(code);
     });
