@@ -161,6 +161,18 @@ export class Engine {
     this.dispatch();
   }
 
+  /** After a restart: what waits is placed again; what is leased waits for its pilot. */
+  resume(): void {
+    for (const work of this.works.values()) {
+      for (let i = 0; i < work.ticket.n; i++) {
+        if (!isRunnable({ work, i })) {
+          const cancelled = work.states[i] === ITEM.waiting && work.cancels[i] === 1 && isOpen(work, i);
+          if (cancelled) this.#refuse(work, i, 'cancelled', 'E_CANCELLED', 'cancelled before it started');
+        } else this.#ready(work, i);
+      }
+    }
+  }
+
   /** Which of these leases are not what the ledger says: a pilot that has them must stop them. */
   strange(pilotNo: number, held: readonly HeldItem[]): readonly HeldItem[] {
     return held.filter((item) => {

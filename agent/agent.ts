@@ -1,0 +1,452 @@
+/**
+ * One endpoint's agent, wired: ledger, policy, engine, pilots, blocks, and the link to the broker.
+ *
+ * Invariants
+ *  G1 Start: ledger first, then pilots may redial, then deliveries are taken. So what was promised in an earlier life is known
+ *     before anything new is.
+ *  G2 A ledger that does not commit ends the process: nothing may be acknowledged from memory.
+ *  G3 `stop` without blocks leaves pilots running; the next life adopts them.
+ */
+import { join } from 'node:path';
+import type { Clock, Timer } from '#base/clock.ts';
+import type { Dialler } from '#base/link/seam.ts';
+import type { LinkState } from '#base/link/supervisor.ts';
+import { unixAcceptor } from '#base/link/unix.ts';
+import type { Logger } from '#base/log.ts';
+import type { Random } from '#base/random.ts';
+import { FarfieldError } from '#kernel/errors.ts';
+import type { Refusal } from '#kernel/refusal.ts';
+import type { Measured } from '#kernel/tokens/claims.ts';
+import { AdmissionDesk } from './admission/admit.ts';
+import { createLaunchCheck } from './admission/launch.ts';
+import { type Ledger, type LedgerEpoch, openLedger } from './admission/ledger.ts';
+import { openPolicy, type PolicySource } from './admission/policy.ts';
+import { type Blobs, createBlobs } from './blobs.ts';
+import { Blocks } from './blocks/blocks.ts';
+import { type Breaker, createBreaker } from './blocks/breaker.ts';
+import { openPilots, type Pilots } from './blocks/pilots.ts';
+import type { ResolvedAgentConfig } from './config.ts';
+import type { AgentControl, AgentStatus } from './control.ts';
+import { createFileStage } from './files.ts';
+import type { BrokerAddress } from './identity/enrol.ts';
+import type { AgentFolder } from './identity/folder.ts';
+import { type IdentitySource, signStatus } from './identity/identity.ts';
+import { BrokerLink, type LinkEnd } from './link/broker-link.ts';
+import type { Scheduler } from './schedulers/scheduler.ts';
+import { Engine } from './work/engine.ts';
+import { matchOf, restoreWork, splitKey, type Work } from './work/mirror.ts';
+import { createSpecs } from './work/specs.ts';
+
+export interface AgentOptions {
+  readonly folder: AgentFolder;
+  readonly config: ResolvedAgentConfig;
+  readonly identity: IdentitySource;
+  readonly broker: BrokerAddress;
+  readonly diallers: readonly Dialler[];
+  readonly scheduler: Scheduler;
+  /** Folders of models by digest, measured at the start. */
+  readonly models: ReadonlyMap<string, string>;
+  readonly runner: { readonly command: string; readonly args: readonly string[] };
+  readonly logFile: (block: string) => string;
+  readonly uid: number;
+  readonly pid: number;
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly log: Logger;
+}
+
+const RUNTIMES = ['process'];
+/** A clock that went forward by more than this between two looks is wrong, or this machine slept: an admin says which. */
+const JUMP_MS = 3600_000;
+const LOOK_MS = 30_000;
+/** Old rows are looked for this often; a row too many for half an hour does no harm. */
+const PURGE_EVERY_LOOKS = 60;
+
+export class Agent implements AgentControl {
+  readonly #o: AgentOptions;
+  readonly #since: number;
+  readonly #stop = new AbortController();
+  readonly #ended = Promise.withResolvers<LinkEnd | undefined>();
+  readonly #breaker: Breaker;
+  #ledger!: Ledger;
+  #policy!: PolicySource;
+  #blobs!: Blobs;
+  #engine!: Engine;
+  #pilots!: Pilots;
+  #blocks!: Blocks;
+  #link!: BrokerLink;
+  #epoch: LedgerEpoch = { n: 0, since: 0 };
+  #linkState: LinkState = { kind: 'waiting', ms: 0, failures: 0, reason: 'not dialled yet' };
+  #clockProblem: string | undefined;
+  #look: Timer | undefined;
+  #looks = 0;
+  #lookedAt = { wall: 0, mono: 0 };
+  #logOffsets = new Map<string, number>();
+
+  private constructor(options: AgentOptions) {
+    this.#o = options;
+    this.#since = options.clock.now();
+    this.#breaker = createBreaker((reason) => this.#tellWaiting(reason));
+  }
+
+  static async start(options: AgentOptions): Promise<Agent> {
+    const agent = new Agent(options);
+    await agent.#start();
+    return agent;
+  }
+
+  /** Settles when the agent has ended: with what a person must mend, if that is why. */
+  get ended(): Promise<LinkEnd | undefined> {
+    return this.#ended.promise;
+  }
+
+  async #start(): Promise<void> {
+    const { folder, config, identity, clock, log, uid } = this.#o;
+    const { endpoint } = identity.current;
+    this.#ledger = await openLedger({
+      file: folder.ledger,
+      ...(config.ledgerMaxPages > 0 ? { maxPageCount: config.ledgerMaxPages } : {}),
+    });
+    void this.#ledger.ended.then((reason) => {
+      if (reason !== undefined) this.#broken(reason);
+    });
+    this.#policy = openPolicy({ path: folder.policy, endpoint, uid, log, onChange: () => this.#statusChanged() });
+    const meta = await this.#openEpoch();
+    this.#wireWork(meta.leaseEpoch);
+    await this.#restore();
+    await this.#wirePilots();
+    await this.#blocks.adopt(meta.meta);
+    const desk = new AdmissionDesk({
+      ledger: this.#ledger,
+      engine: this.#engine,
+      policy: () => this.#policy.current,
+      endpoint,
+      signer: () => identity.current.signer,
+      clock,
+      log,
+      retentionS: config.retentionS,
+      ledgerEpoch: () => this.#epoch,
+      closed: () => this.#closed(),
+      allowOlderEpoch: config.allowOlderEpoch,
+      onPacksAgain: () => this.#link.sendAgain(),
+    });
+    this.#wireLink(desk);
+    this.#lookedAt = { wall: clock.now(), mono: clock.mono() };
+    this.#look = clock.after(LOOK_MS, () => this.#lookAround());
+    this.#engine.dispatch();
+    void this.#link.run(this.#stop.signal).then((end) => {
+      if (end !== undefined) log.error({ code: end.code, reason: end.reason }, 'the broker refuses this endpoint');
+      if (end !== undefined) this.#ended.resolve(end);
+    });
+  }
+
+  async #openEpoch(): Promise<{ meta: Readonly<Record<string, string>>; leaseEpoch: number }> {
+    const answer = await this.#ledger.query({ kind: 'meta' });
+    if (answer.kind !== 'meta') throw new FarfieldError('E_INTERNAL', 'the ledger answered something else');
+    this.#epoch = answer.epoch;
+    if (answer.epoch.n === 0) {
+      // A ledger without an epoch is a new one: tickets from before it may have run under one that was lost.
+      const result = await this.#ledger.submit({ kind: 'newEpoch', since: Math.floor(this.#o.clock.now() / 1000) });
+      if (result.kind === 'epoch') this.#epoch = result.epoch;
+    }
+    const wall = Number(answer.meta.wall ?? 0);
+    if (wall - this.#o.clock.now() > JUMP_MS)
+      this.#clockProblem = `the clock is ${Math.round((wall - this.#o.clock.now()) / 60_000)} minutes behind what this endpoint saw before`;
+    return answer;
+  }
+
+  #wireWork(leaseEpoch: number): void {
+    const { folder, config, identity, broker, models, uid, clock, random, log } = this.#o;
+    const signer = (): IdentitySource['current']['signer'] => identity.current.signer;
+    this.#blobs = createBlobs({
+      ...broker,
+      signer,
+      cache: folder.blobs,
+      spool: folder.spool,
+      cacheBytes: config.blobCacheBytes,
+      clock,
+      random,
+    });
+    const stage = createFileStage({
+      blobs: this.#blobs,
+      readable: (work) => matchOf(this.#policy.current, work.token, work.chain, work.manifest)?.rule.read ?? [],
+    });
+    const specs = createSpecs({
+      uid,
+      shareModelRunners: config.shareModelRunners,
+      threadsPerSlot: config.threadsPerSlot,
+      modelRoot: (digest) => models.get(digest),
+    });
+    this.#parts = { specs, filesOf: stage.filesOf };
+    const launchCheck = createLaunchCheck(() => this.#policy.current, clock);
+    this.#engine = new Engine({
+      ledger: this.#ledger,
+      endpoint: identity.current.endpoint,
+      signer,
+      specs,
+      clock,
+      random,
+      log,
+      leaseEpoch,
+      launchRefusal: (work) => launchCheck(work) ?? this.#missingModel(work),
+      stage: stage.stage,
+      onDemand: () => this.#demand(),
+      onState: (work, items, state, detail) => this.#link?.running(work, items, state, detail),
+      onPack: (no, pack, bytes, blobs) => {
+        this.#blocks.touch();
+        this.#link.onPack(no, pack, bytes, blobs);
+      },
+      onBroken: (error) => this.#broken(error),
+    });
+  }
+
+  #parts!: {
+    readonly specs: ReturnType<typeof createSpecs>;
+    readonly filesOf: ReturnType<typeof createFileStage>['filesOf'];
+  };
+
+  async #restore(): Promise<void> {
+    const answer = await this.#ledger.query({ kind: 'open' });
+    if (answer.kind !== 'open') return;
+    this.#blocks = this.#createBlocks();
+    for (const open of answer.tickets) this.#engine.keep(restoreWork(open, this.#policy.current));
+    this.#engine.resume();
+  }
+
+  #createBlocks(): Blocks {
+    const { folder, config, identity, scheduler, runner, logFile, clock, random, log } = this.#o;
+    return new Blocks({
+      scheduler,
+      ledger: this.#ledger,
+      engine: this.#engine,
+      breaker: this.#breaker,
+      pilots: () => this.#pilots,
+      signer: () => identity.current.signer,
+      endpoint: identity.current.endpoint,
+      folder: folder.blocks,
+      socket: folder.pilots,
+      runner,
+      env: config.env,
+      slots: config.blocks.slots,
+      maxBlocks: config.blocks.maxBlocks,
+      idleMs: config.blocks.idleS * 1000,
+      graceS: config.blocks.graceS,
+      clock,
+      random,
+      log,
+      logFile,
+    });
+  }
+
+  async #wirePilots(): Promise<void> {
+    const { folder, identity, clock, random, log } = this.#o;
+    const acceptor = await unixAcceptor({ path: folder.pilots });
+    this.#pilots = await openPilots({
+      acceptor,
+      ledger: this.#ledger,
+      engine: this.#engine,
+      ...this.#parts,
+      endpoint: identity.current.endpoint,
+      signer: () => identity.current.signer,
+      clock,
+      random,
+      log,
+      spool: folder.spool,
+      outDirs: join(folder.spool, 'out'),
+      measured: (record, work) => this.#measured(record, work),
+      onConnected: (row) => {
+        this.#blocks.connected(row);
+        this.#statusChanged();
+      },
+      onAway: (row) => this.#blocks.away(row),
+      onProgress: (key, attempt, done, total, perSecond) => this.#progress(key, attempt, done, total, perSecond),
+      onLog: (key, attempt, data, dropped) => this.#logged(key, attempt, data, dropped),
+    });
+    this.#closers.push(() => acceptor[Symbol.asyncDispose]());
+  }
+
+  readonly #closers: (() => Promise<void>)[] = [];
+
+  #wireLink(desk: AdmissionDesk): void {
+    const { config, identity, broker, diallers, clock, random, log } = this.#o;
+    this.#link = new BrokerLink({
+      diallers,
+      brokerId: broker.brokerId,
+      identity: () => identity.current,
+      status: () => this.#statusToken(),
+      ledger: this.#ledger,
+      engine: this.#engine,
+      desk,
+      blobs: this.#blobs,
+      slots: config.blocks.slots * config.blocks.maxBlocks,
+      clock,
+      random,
+      log,
+      onState: (state) => {
+        this.#linkState = state;
+      },
+    });
+  }
+
+  #demand(): void {
+    this.#blocks?.demand();
+    if (this.#breaker.reason !== undefined) this.#tellWaiting(this.#breaker.reason);
+  }
+
+  /** A model that the manifest names and this endpoint does not have. */
+  #missingModel(work: Work): Refusal | undefined {
+    const missing = work.token.claims.mdl.find(({ digest }) => !this.#o.models.has(digest));
+    if (missing === undefined) return undefined;
+    const message = `this endpoint has no model ${missing.name} with digest ${missing.digest}; its admin adds the folder under \`models\` in config.yaml`;
+    return { code: 'E_MODEL', step: 'model', message };
+  }
+
+  #measured(record: Measured, work: Work | undefined): Measured {
+    const rule =
+      work === undefined ? undefined : matchOf(this.#policy.current, work.token, work.chain, work.manifest)?.rule.name;
+    return { ...record, policy: this.#policy.current.digest, ...(rule === undefined ? {} : { rule }) };
+  }
+
+  #progress(key: number, attempt: number, done: number, total: number, perSecond: number): void {
+    const { ticketNo, i } = splitKey(key);
+    const work = this.#engine.works.get(ticketNo);
+    if (work === undefined) return;
+    const rate = `${Math.round(perSecond).toLocaleString('en')} rows/s`;
+    this.#link.running(work, [i], 'running', rate, { done, total, attempt });
+  }
+
+  #logged(key: number, attempt: number, data: Uint8Array, dropped: number): void {
+    const { ticketNo, i } = splitKey(key);
+    const work = this.#engine.works.get(ticketNo);
+    if (work === undefined) return;
+    const name = `${key}.${attempt}`;
+    const offset = this.#logOffsets.get(name) ?? 0;
+    this.#logOffsets.set(name, offset + data.byteLength);
+    if (this.#logOffsets.size > 10_000) this.#logOffsets.delete(this.#logOffsets.keys().next().value as string);
+    this.#link.log(work, i, attempt, offset, data, dropped);
+  }
+
+  /** Everyone who waits hears why nothing starts. */
+  #tellWaiting(reason: string): void {
+    for (const work of this.#engine.works.values()) {
+      const waiting = [...work.states.keys()].filter((i) => work.states[i] === 1);
+      if (waiting.length > 0) this.#link?.running(work, waiting, 'waiting', `the endpoint is paused: ${reason}`);
+    }
+    this.#statusChanged();
+  }
+
+  #closed(): Refusal | undefined {
+    const reason = this.#clockProblem;
+    return reason === undefined
+      ? undefined
+      : { code: 'E_CLOCK', step: 'clock', message: `admission is paused: ${reason}` };
+  }
+
+  /** Clock jumps, work that may not start any more, rows that nobody will ask for. */
+  #lookAround(): void {
+    const { clock, log } = this.#o;
+    const now = { wall: clock.now(), mono: clock.mono() };
+    const jumpMs = now.wall - this.#lookedAt.wall - (now.mono - this.#lookedAt.mono);
+    this.#lookedAt = now;
+    if (jumpMs > JUMP_MS) {
+      this.#clockProblem = `the clock jumped forward by ${Math.round(jumpMs / 60_000)} minutes; check it, then run \`farfield endpoint resume\``;
+      log.error({ jumpMs }, 'clock jumped; admission is paused');
+      this.#statusChanged();
+    } else if (this.#clockProblem === undefined) this.#engine.expire(now.wall);
+    this.#looks += 1;
+    if (this.#looks % PURGE_EVERY_LOOKS === 0 && this.#clockProblem === undefined) {
+      this.#ledger
+        .submit({ kind: 'purge', nowS: Math.floor(now.wall / 1000) })
+        .catch((error: unknown) => log.warn({ err: error }, 'old rows stay for now'));
+    }
+    this.#look = clock.after(LOOK_MS, () => this.#lookAround());
+  }
+
+  #statusToken(): string {
+    const { identity, clock } = this.#o;
+    const { state, reason } = this.#openness();
+    const facts = {
+      policy: this.#policy.current.digest,
+      ledgerEpoch: this.#epoch,
+      runtimes: RUNTIMES,
+      state,
+      ...(reason === undefined ? {} : { reason }),
+    };
+    return signStatus(identity.current, facts, Math.floor(clock.now() / 1000));
+  }
+
+  #openness(): { state: AgentStatus['state']; reason?: string } {
+    const reason = this.#clockProblem ?? this.#breaker.reason;
+    return reason === undefined ? { state: 'open' } : { state: 'paused', reason };
+  }
+
+  #statusChanged(): void {
+    this.#link?.statusChanged();
+  }
+
+  #broken(error: unknown): void {
+    this.#o.log.fatal(
+      { err: error },
+      'the ledger does not commit; the agent ends so that nothing is promised from memory',
+    );
+    this.#ended.resolve({ code: 'E_DISK_FULL', reason: FarfieldError.from(error).message });
+  }
+
+  // ---- control ----
+
+  status(): AgentStatus {
+    const { identity, pid, broker } = this.#o;
+    const { endpoint, name, seq, expS } = identity.current;
+    const link = this.#linkState;
+    let leased = 0;
+    for (const work of this.#engine.works.values()) for (const state of work.states) if (state === 2) leased += 1;
+    return {
+      endpoint,
+      name,
+      pid,
+      since: this.#since / 1000,
+      ...this.#openness(),
+      descriptor: { seq, expS },
+      policy: {
+        digest: this.#policy.current.digest,
+        rules: this.#policy.current.rules.length,
+        ...(this.#policy.problem === undefined ? {} : { problem: this.#policy.problem }),
+      },
+      link: {
+        state: link.kind,
+        via: link.kind === 'waiting' ? '' : link.via,
+        detail: link.kind === 'waiting' ? link.reason : link.kind === 'live' ? link.remote : '',
+      },
+      broker: broker.url,
+      ledger: { epoch: this.#epoch, commits: this.#ledger.stats().commits, packsToSend: this.#link.unsent },
+      work: { tickets: this.#engine.works.size, waiting: this.#engine.waiting, leased, stale: this.#engine.stale },
+      blocks: this.#blocks.views(),
+    };
+  }
+
+  async stop(options: { readonly blocks: boolean }): Promise<void> {
+    this.#look?.cancel();
+    if (options.blocks) await this.#blocks.stop();
+    else this.#blocks.leave();
+    this.#stop.abort();
+    for (const close of this.#closers) await close();
+    await this.#pilots.ended;
+    await this.#ledger.close();
+    await this.#blobs[Symbol.asyncDispose]();
+    this.#policy[Symbol.dispose]();
+    this.#ended.resolve(undefined);
+  }
+
+  async reload(): Promise<void> {
+    this.#o.identity.reload(Math.floor(this.#o.clock.now() / 1000));
+    this.#policy.reload();
+    this.#statusChanged();
+  }
+
+  async resume(): Promise<void> {
+    this.#clockProblem = undefined;
+    this.#breaker.reset();
+    this.#statusChanged();
+    this.#engine.dispatch();
+  }
+}

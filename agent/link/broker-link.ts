@@ -1,0 +1,287 @@
+/**
+ * The agent's link to its broker: deliveries in, receipts out, and everything again after a reconnect.
+ *
+ * Invariants
+ *  K1 Admitted and CancelAck leave after the commit; an Outcome leaves after its commit and its blobs, and again to every new
+ *     session until the broker acknowledged it; only then does the ledger forget that it must be sent.
+ *  K2 Deliveries are answered in any order: each is judged alone.
+ *  K3 Running, Log and Status may be lost.
+ */
+import type { Clock } from '#base/clock.ts';
+import { signHello } from '#base/link/hello.ts';
+import { type LinkMessage, linkCodec } from '#base/link/messages.ts';
+import { createOutbox, type Entry, type Outbox } from '#base/link/outbox.ts';
+import type { Dialler, Link } from '#base/link/seam.ts';
+import { dialSession, type Session, type SessionEnd } from '#base/link/session.ts';
+import { type LinkState, superviseLink } from '#base/link/supervisor.ts';
+import type { Logger } from '#base/log.ts';
+import type { Random } from '#base/random.ts';
+import { decideCancel } from '#kernel/admission.ts';
+import { createChainCache } from '#kernel/chain.ts';
+import { DEFAULT_CLOCK_TOLERANCE_S, DEFAULT_RETENTION_S, PROTOCOL } from '#kernel/limits.ts';
+import type { Pack } from '#kernel/receipts.ts';
+import { type Cancel, type Deliver, farfield } from '#protos/generated/link.js';
+import type { AdmissionDesk, DeliveryAnswer } from '../admission/admit.ts';
+import type { Ledger } from '../admission/ledger.ts';
+import type { Blobs } from '../blobs.ts';
+import type { Identity } from '../identity/identity.ts';
+import type { Engine } from '../work/engine.ts';
+import type { Work } from '../work/mirror.ts';
+import { type Credit, createCredit } from './credit.ts';
+
+export interface BrokerLinkOptions {
+  readonly diallers: readonly Dialler[];
+  readonly brokerId: string;
+  readonly identity: () => Identity;
+  /** Text of the farfield-status+jwt that holds now. */
+  readonly status: () => string;
+  readonly ledger: Ledger;
+  readonly engine: Engine;
+  readonly desk: AdmissionDesk;
+  readonly blobs: Blobs;
+  readonly slots: number;
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly log: Logger;
+  readonly onState: (state: LinkState) => void;
+}
+
+/** Why the supervisor gave up: a person has to act. */
+export interface LinkEnd {
+  readonly code: string;
+  readonly reason: string;
+}
+
+type BrokerSession = Session<LinkMessage>;
+
+export class BrokerLink {
+  readonly #o: BrokerLinkOptions;
+  readonly #chains = createChainCache(1024);
+  /** Two lines: uploads of large results must not hold up the small ones. */
+  readonly #plain: Outbox<LinkMessage>;
+  readonly #large: Outbox<LinkMessage>;
+  /** Blobs of packs in flight, to be dropped from the spool when the broker has them. */
+  readonly #blobsOf = new Map<number, readonly string[]>();
+  /** One after the other, so that packs are put in rising order. */
+  #uploads: Promise<void> = Promise.resolve();
+  #session: BrokerSession | undefined;
+  #credit: Credit;
+
+  constructor(options: BrokerLinkOptions) {
+    this.#o = options;
+    this.#credit = createCredit(options.slots, options.clock.mono());
+    const onError = (error: unknown): void => {
+      options.log.error({ err: error }, 'packs not sent');
+      this.#session?.close('E_UNAVAILABLE', 'this endpoint cannot send its results now', 1);
+    };
+    this.#plain = createOutbox({ load: (after, limit) => this.#load(false, after, limit), onError });
+    this.#large = createOutbox({ load: (after, limit) => this.#load(true, after, limit), onError });
+  }
+
+  /** Lives until the signal aborts, or until a person has to act. */
+  async run(signal: AbortSignal): Promise<LinkEnd | undefined> {
+    const { clock, random, log, diallers, onState } = this.#o;
+    const fatal = await superviseLink<LinkMessage, { session: BrokerSession }>(
+      {
+        diallers,
+        clock,
+        random,
+        onState,
+        connect: (link) => this.#connect(link),
+        serve: ({ session }) => this.#serve(session, signal),
+        onOutcome: (outcome) => log.info({ outcome }, 'broker link'),
+      },
+      signal,
+    );
+    return fatal === undefined ? undefined : { code: fatal.code, reason: fatal.reason };
+  }
+
+  /** Packs on their way that the broker has not acknowledged. */
+  get unsent(): number {
+    return this.#plain.inFlight + this.#large.inFlight;
+  }
+
+  /** A pack is committed. */
+  onPack(no: number, pack: Pack, bytes: number, blobs: readonly string[]): void {
+    const message: LinkMessage = { outcome: { packNo: no, pack } };
+    let ended = 0;
+    for (const ticket of pack.tickets) ended += ticket.items.length;
+    this.#credit.ended(ended, this.#o.clock.mono());
+    this.#sayCredit();
+    const session = this.#session;
+    if (blobs.length === 0) this.#plain.put({ no, message, bytes });
+    // Without a session nothing is to be done: the next one reads the ledger (#load).
+    else if (session !== undefined) {
+      this.#uploads = this.#uploads
+        .then(() => this.#upload(no, pack, blobs))
+        .then(() => this.#large.put({ no, message, bytes }));
+      this.#own(session, this.#uploads);
+      this.#uploads = this.#uploads.catch(() => undefined);
+    }
+  }
+
+  running(
+    work: Work,
+    items: readonly number[],
+    state: string,
+    detail: string,
+    more: { done?: number; total?: number; attempt?: number } = {},
+  ): void {
+    const { done = 0, total = 0, attempt = 0 } = more;
+    this.#session?.send(
+      { running: { id: work.ticket.id, items: [...items], state, detail, done, total, attempt } },
+      'logs',
+    );
+  }
+
+  log(work: Work, item: number, attempt: number, offset: number, data: Uint8Array, dropped: number): boolean {
+    return this.#session?.send({ log: { id: work.ticket.id, item, attempt, offset, data, dropped } }, 'logs') ?? false;
+  }
+
+  statusChanged(): void {
+    this.#session?.send({ status: { token: this.#o.status() } }, 'control');
+  }
+
+  #connect(link: Link): Promise<{ session: BrokerSession }> {
+    const { brokerId, clock, random, identity, status } = this.#o;
+    return dialSession<LinkMessage>({
+      link,
+      codec: linkCodec,
+      clock,
+      acceptor: brokerId,
+      async hello(challenge) {
+        const { endpoint, signer, descriptor } = identity();
+        const token = signHello(
+          { challenge, subject: endpoint, protocol: PROTOCOL, sessionEpoch: 0, nowMs: clock.now(), random },
+          signer,
+        );
+        return { token, descriptor, status: status(), protocolMin: PROTOCOL.min, protocolMax: PROTOCOL.max };
+      },
+    });
+  }
+
+  async #serve(session: BrokerSession, signal: AbortSignal): Promise<SessionEnd> {
+    this.#session = session;
+    this.#credit = createCredit(this.#o.slots, this.#o.clock.mono());
+    this.#blobsOf.clear();
+    this.#plain.attach(session);
+    this.#large.attach(session);
+    const leave = (): void => session.close('E_UNAVAILABLE', 'the agent stops');
+    signal.addEventListener('abort', leave, { once: true });
+    this.#sayCredit();
+    try {
+      return await session.serve((messages) => {
+        for (const message of messages) this.#take(session, message);
+      });
+    } finally {
+      signal.removeEventListener('abort', leave);
+      this.#session = undefined;
+      this.#plain.detach();
+      this.#large.detach();
+    }
+  }
+
+  #take(session: BrokerSession, message: LinkMessage): void {
+    const { deliver, outcomeAck, cancel } = message;
+    if (deliver !== undefined) this.#deliver(session, deliver);
+    else if (outcomeAck !== undefined) this.#own(session, this.#acked(outcomeAck.packNos));
+    else if (cancel !== undefined) this.#own(session, this.#cancel(session, cancel));
+    else this.#o.log.warn({ keys: Object.keys(message) }, 'a message that a broker does not send');
+  }
+
+  #deliver(session: BrokerSession, deliver: Deliver): void {
+    for (const ticket of deliver.tickets) {
+      const chain = deliver.chains[ticket.chain]?.links ?? [];
+      const manifest = deliver.manifests[ticket.manifest] ?? new Uint8Array();
+      this.#credit.received(ticket.items.length, ticket.itemBytes.byteLength + ticket.inline.byteLength);
+      const answered = this.#o.desk
+        .deliver({ ticket, chain, manifest })
+        .then((answer) => this.#answer(session, ticket, answer));
+      this.#own(session, answered);
+    }
+  }
+
+  #answer(session: BrokerSession, ticket: Deliver['tickets'][number], answer: DeliveryAnswer): void {
+    const { id, deliveryEpoch, items } = ticket;
+    if (answer.kind === 'admitted') session.send({ admitted: { tickets: [{ id, deliveryEpoch, items }] } }, 'prompt');
+    else if (answer.kind === 'refused')
+      session.send({ refusal: { id, deliveryEpoch, items, receipt: answer.receipt } }, 'prompt');
+    // Nothing was taken; the broker keeps it and delivers it to the next session.
+    else session.close('E_PAUSED', answer.why, 5);
+    this.#sayCredit();
+  }
+
+  async #acked(nos: readonly number[]): Promise<void> {
+    await this.#o.ledger.submit({ kind: 'packsAcked', nos });
+    this.#plain.acked(nos);
+    this.#large.acked(nos);
+    for (const no of nos) {
+      for (const hex of this.#blobsOf.get(no) ?? []) await this.#o.blobs.drop(hex);
+      this.#blobsOf.delete(no);
+    }
+  }
+
+  async #cancel(session: BrokerSession, message: Cancel): Promise<void> {
+    const { clock, engine, ledger, log } = this.#o;
+    const decision = decideCancel({
+      cancel: message.token,
+      chain: message.chain?.links ?? [],
+      chains: this.#chains,
+      nowS: clock.now() / 1000,
+      toleranceS: DEFAULT_CLOCK_TOLERANCE_S,
+      endpoint: this.#o.identity().endpoint,
+    });
+    if (decision.kind === 'refuse') {
+      // Answered all the same: a cancel that does not hold will not hold later either.
+      log.warn({ code: decision.refusal.code }, 'cancel refused');
+    } else {
+      const { principal, jti, items } = decision.target;
+      const keepUntil = decision.token.claims.exp + DEFAULT_RETENTION_S;
+      const result = await ledger.submit({ kind: 'cancel', principal, jti, items, keepUntil });
+      const work =
+        result.kind === 'cancelled' && result.ticketNo !== undefined ? engine.works.get(result.ticketNo) : undefined;
+      if (work !== undefined && result.kind === 'cancelled') engine.cancel(work, result.waiting, result.leased);
+    }
+    session.send({ cancelAck: { cancelNos: [message.cancelNo] } }, 'prompt');
+  }
+
+  async #load(withBlobs: boolean, after: number, limit: number): Promise<Entry<LinkMessage>[]> {
+    const answer = await this.#o.ledger.query({ kind: 'packs', withBlobs, after, limit: withBlobs ? 1 : limit });
+    if (answer.kind !== 'packs') return [];
+    const entries: Entry<LinkMessage>[] = [];
+    for (const { no, bytes, blobs } of answer.packs) {
+      const pack = farfield.Pack.decode(bytes);
+      await this.#upload(no, pack, blobs);
+      entries.push({ no, message: { outcome: { packNo: no, pack } }, bytes: bytes.byteLength });
+    }
+    return entries;
+  }
+
+  async #upload(no: number, pack: Pack, blobs: readonly string[]): Promise<void> {
+    for (const hex of blobs) await this.#o.blobs.upload(hex, pack.tickets[0]?.id ?? '');
+    if (blobs.length > 0) this.#blobsOf.set(no, blobs);
+  }
+
+  #sayCredit(): void {
+    let open = 0;
+    for (const work of this.#o.engine.works.values()) open += work.open;
+    const credit = this.#credit.next(open);
+    if (credit !== undefined) this.#session?.send({ credit }, 'prompt');
+  }
+
+  /** Items that had ended were delivered again, and their packs are to be sent again: the broker lost them. */
+  sendAgain(): void {
+    const session = this.#session;
+    if (session === undefined) return;
+    this.#plain.attach(session);
+    this.#large.attach(session);
+  }
+
+  /** Work behind one message: if it fails, this session ends and the next one begins with what is on disk. */
+  #own(session: BrokerSession, work: Promise<void>): void {
+    work.catch((error: unknown) => {
+      this.#o.log.error({ err: error }, 'a message of the broker could not be handled');
+      session.close('E_UNAVAILABLE', 'the endpoint could not store it; deliver it again', 2);
+    });
+  }
+}

@@ -1,0 +1,114 @@
+/**
+ * farfield-agent STATE_FOLDER: the process that represents an endpoint. Builds its objects by hand; it alone reads the
+ * environment, arguments and the real clock.
+ */
+import { hostname } from 'node:os';
+import { fileURLToPath } from 'node:url';
+import { systemClock } from '#base/clock.ts';
+import { serveControl } from '#base/control.ts';
+import { measureDirectory } from '#base/directory-digest.ts';
+import { createFileDigests } from '#base/file-digests.ts';
+import { lockFolder } from '#base/files.ts';
+import { grpcDialler } from '#base/link/grpc.ts';
+import type { Dialler } from '#base/link/seam.ts';
+import { chooseDiallers } from '#base/link/supervisor.ts';
+import { wsDialler } from '#base/link/ws.ts';
+import { createLogger, type Logger } from '#base/log.ts';
+import { systemRandom } from '#base/random.ts';
+import { FarfieldError } from '#kernel/errors.ts';
+import { Agent } from './agent.ts';
+import { type ResolvedAgentConfig, readAgentConfig } from './config.ts';
+import { controlHandlers } from './control.ts';
+import { type BrokerAddress, readBroker } from './identity/enrol.ts';
+import { agentFolder, prepareFolder } from './identity/folder.ts';
+import { openIdentity } from './identity/identity.ts';
+import { createLocalScheduler } from './schedulers/local.ts';
+
+const EXIT = { ok: 0, usage: 2, refused: 3, unavailable: 6, defect: 70 } as const;
+
+/** A program of this checkout or bundle, by its name. */
+function program(name: 'pilot' | 'runner'): string {
+  const source = import.meta.url.endsWith('.ts');
+  return fileURLToPath(new URL(source ? `../${name}/main.ts` : `./${name}.mjs`, import.meta.url));
+}
+
+function diallersOf(config: ResolvedAgentConfig, broker: BrokerAddress): Dialler[] {
+  return chooseDiallers(config.link, {
+    grpc: () => grpcDialler({ url: broker.grpc, ca: broker.ca }),
+    ws: () => wsDialler({ url: broker.url, ca: broker.ca }),
+  });
+}
+
+/** A model folder that cannot be read is left out, and said: the others still serve. */
+async function measureModels(folders: readonly string[], log: Logger): Promise<Map<string, string>> {
+  const digests = createFileDigests();
+  const found = new Map<string, string>();
+  for (const folder of folders) {
+    try {
+      const { digest } = await measureDirectory(folder, digests);
+      found.set(digest, folder);
+      log.info({ folder, digest }, 'model');
+    } catch (reason) {
+      log.error({ folder, err: reason }, 'model left out');
+    }
+  }
+  return found;
+}
+
+async function main(argv: readonly string[]): Promise<number> {
+  const [path, ...rest] = argv;
+  if (path === undefined || path.startsWith('-') || rest.length > 0) {
+    process.stderr.write('farfield-agent STATE_FOLDER\n');
+    return EXIT.usage;
+  }
+  const folder = agentFolder(path);
+  prepareFolder(folder);
+  const config = readAgentConfig(folder.config);
+  const log = createLogger({ name: 'agent', level: config.logLevel });
+  using _lock = lockFolder(folder.root);
+  const broker = readBroker(folder);
+  const logFile = (block: string): string => `${folder.blocks}/${block}/pilot.log`;
+  const node = process.execPath;
+  using scheduler = createLocalScheduler({
+    pilot: [node, program('pilot')],
+    env: config.env,
+    logFile: ({ block }) => logFile(block),
+    clock: systemClock,
+    random: systemRandom,
+    hostname: hostname(),
+  });
+  const agent = await Agent.start({
+    folder,
+    config,
+    identity: openIdentity(folder, systemClock.now() / 1000),
+    broker,
+    diallers: diallersOf(config, broker),
+    scheduler,
+    models: await measureModels(config.models, log),
+    runner: config.runner ?? { command: node, args: [program('runner')] },
+    logFile,
+    uid: process.getuid?.() ?? -1,
+    pid: process.pid,
+    clock: systemClock,
+    random: systemRandom,
+    log,
+  });
+  await using _control = await serveControl(folder.control, controlHandlers(agent));
+  const leave = (): void => void agent.stop({ blocks: false });
+  process.once('SIGTERM', leave);
+  process.once('SIGINT', leave);
+  process.on('SIGHUP', () => void agent.reload().catch((error: unknown) => log.error({ err: error }, 'not reloaded')));
+  const end = await agent.ended;
+  return end === undefined ? EXIT.ok : EXIT.unavailable;
+}
+
+main(process.argv.slice(2)).then(
+  (code) => process.exit(code),
+  (reason: unknown) => {
+    const error = FarfieldError.from(reason);
+    process.stderr.write(
+      `${JSON.stringify({ level: 'fatal', err: { code: error.code, message: error.message, stack: error.code === 'E_INTERNAL' ? error.stack : undefined }, msg: error.message })}\n`,
+    );
+    process.exit(error.code === 'E_INTERNAL' ? EXIT.defect : EXIT.refused);
+  },
+);
