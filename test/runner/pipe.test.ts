@@ -48,6 +48,9 @@ t.test('a print of the function goes to the log and never onto the frame pipe', 
     body,
   ]);
   t.equal(done.status, 'succeeded');
+  // The log is another pipe: it is whole when the runner has ended.
+  runner.child.stdin?.end();
+  await runner.exit;
   t.match(runner.stderr(), /hello from the function/);
 });
 
@@ -67,6 +70,9 @@ t.test('whatever a function does, its item is answered once and the others go on
   t.match(refused?.done, { status: 'failed', error: { code: 'E_FUNCTION', message: 'no' } });
   t.match(unknown?.done, { status: 'failed', error: { code: 'E_INPUT' } });
   t.equal(Buffer.from(fine?.bytes ?? []).toString(), 'still here');
+  // The log is another pipe: it is whole when the runner has ended.
+  runner.child.stdin?.end();
+  await runner.exit;
   t.match(runner.stderr(), /boom/, 'the stack is in the log');
   t.notMatch(JSON.stringify(thrown?.done), /fake\.ts/, 'and not in the answer');
 });
