@@ -1,111 +1,86 @@
 /**
- * `npm test`: formatter and linter, type checker, then every test; ends with `N passed, N failed[, N skipped]`.
+ * `npm test`: formatter and linter, type checker, then every test; ends with `N passed, N failed[, N skipped]`, where each
+ * check counts as one.
  *
- * Skipped tests are listed with their reason before that line: a skip without a reason counts as a failure, so that
- * nothing is left out in silence. Arguments name test files, for which the checks are left out;
- * `--checks` runs only those.
+ * Arguments name test files, for which the checks are left out; `--checks` runs only the checks.
  */
 import { spawn } from 'node:child_process';
-import { existsSync } from 'node:fs';
+import { existsSync, writeFileSync } from 'node:fs';
+import { delimiter, resolve } from 'node:path';
 import { createInterface } from 'node:readline';
+import { closingLines, createTapTally, type TapTally } from './tap-tally.ts';
 
-const root = new URL('..', import.meta.url).pathname;
-const bin = (name: string): string => `${root}node_modules/.bin/${name}`;
+const root = resolve(import.meta.dirname, '..');
+const bin = `${root}/node_modules/.bin`;
+/** The tools are scripts that ask PATH for `node`; it must be this one. */
+const env = { ...process.env, PATH: [bin, process.env.PATH ?? ''].join(delimiter) };
 
-interface Skip {
-  readonly file: string;
-  readonly name: string;
-  readonly reason: string;
+const CHECKS: readonly (readonly [string, ...string[]])[] = [['biome', 'check', '.'], ['tsc']];
+
+function run(name: string, args: readonly string[]): Promise<number> {
+  const child = spawn(`${bin}/${name}`, args, { cwd: root, env, stdio: 'inherit' });
+  return exitOf(child);
 }
 
-interface Tally {
-  passed: number;
-  failed: number;
-  readonly skips: Skip[];
+function exitOf(child: ReturnType<typeof spawn>): Promise<number> {
+  return new Promise((resolve, reject) => {
+    child.once('error', reject);
+    child.once('exit', (code) => resolve(code ?? 1));
+  });
 }
 
-function run(command: string, args: readonly string[]): Promise<number> {
-  const child = spawn(command, args, { cwd: root, stdio: 'inherit' });
-  return new Promise((resolve) => child.once('exit', (code) => resolve(code ?? 1)));
+/** The number of checks that failed. */
+async function runChecks(): Promise<number> {
+  let failed = 0;
+  for (const [name, ...args] of CHECKS) {
+    const ok = (await run(name, args)) === 0;
+    process.stdout.write(`${ok ? 'ok    ' : 'not ok'} ${name}\n`);
+    if (!ok) failed += 1;
+  }
+  return failed;
 }
 
-/** tap's own plugins are compiled once after an install; the default ones would compile TypeScript instead of stripping it. */
+/**
+ * tap's set of plugins is compiled once after an install, by us because no install script runs; with its default set tap
+ * would compile TypeScript with a compiler that is not there, instead of letting Node strip types.
+ */
 async function prepareTap(): Promise<void> {
-  if (existsSync(`${root}.tap/plugins`) && existsSync(`${root}node_modules/.farfield-tap`)) return;
-  const code = await run(bin('tap'), ['build']);
-  if (code !== 0) throw new Error('tap build failed');
-  await run('touch', [`${root}node_modules/.farfield-tap`]);
+  const stamp = `${root}/node_modules/.farfield-tap`;
+  if (existsSync(stamp) && existsSync(`${root}/.tap/plugins`)) return;
+  if ((await run('tap', ['build'])) !== 0) throw new Error('`tap build` failed; it prints why above');
+  writeFileSync(stamp, '');
 }
 
-/** Counts the tests of depth one (a file's sentences); deeper assertions are shown only when they fail. */
-function countLine(line: string, tally: Tally, file: string): string {
-  const top = /^(ok|not ok) \d+ - (\S+\.test\.ts)/.exec(line);
-  if (top?.[2] !== undefined) return top[2];
-  const test = /^ {4}(ok|not ok) \d+(?: - (.*))?$/.exec(line);
-  if (test === null) return file;
-  const text = test[2] ?? '';
-  const skip = /^(.*?) # SKIP ?(.*)$/.exec(text);
-  if (skip !== null) {
-    tally.skips.push({ file, name: (skip[1] ?? '').replace(/ # time=.*$/, ''), reason: skip[2] ?? '' });
-    return file;
-  }
-  if (test[1] === 'ok') tally.passed += 1;
-  else {
-    tally.failed += 1;
-    process.stdout.write(`FAILED: ${text}\n`);
-  }
-  return file;
-}
-
-async function runTests(files: readonly string[]): Promise<{ tally: Tally; code: number }> {
-  const tally: Tally = { passed: 0, failed: 0, skips: [] };
-  const child = spawn(bin('tap'), ['--reporter=tap', ...files], { cwd: root, stdio: ['ignore', 'pipe', 'inherit'] });
-  const exit = new Promise<number>((resolve) => child.once('exit', (code) => resolve(code ?? 1)));
-  let file = '';
-  let failing = false;
+async function runTests(files: readonly string[], tally: TapTally): Promise<number> {
+  const child = spawn(`${bin}/tap`, ['--reporter=tap', ...files], {
+    cwd: root,
+    env,
+    stdio: ['ignore', 'pipe', 'inherit'],
+  });
+  const exit = exitOf(child);
   for await (const line of createInterface({ input: child.stdout })) {
-    const started = /^# Subtest: (\S+\.test\.ts)/.exec(line);
-    if (started?.[1] !== undefined) {
-      file = started[1];
-      process.stdout.write(`${file}\n`);
-    }
-    file = countLine(line, tally, file);
-    // Details of a failure: its diagnostic block, at whatever depth.
-    if (/^ *not ok /.test(line)) failing = true;
-    if (failing) process.stdout.write(`${line}\n`);
-    if (/^ *\.\.\.$/.test(line)) failing = false;
+    for (const shown of tally.feed(line)) process.stdout.write(`${shown}\n`);
   }
-  return { tally, code: await exit };
+  return exit;
 }
 
-async function main(args: readonly string[]): Promise<void> {
+async function main(args: readonly string[]): Promise<number> {
   const files = args.filter((arg) => !arg.startsWith('--'));
-  let failedChecks = 0;
-  if (files.length === 0) {
-    for (const [name, checkArgs] of [
-      ['biome', ['check', '.']],
-      ['tsc', []],
-    ] as const) {
-      process.stdout.write(`${name}\n`);
-      if ((await run(bin(name), checkArgs)) !== 0) failedChecks += 1;
-    }
+  const unknown = args.find((arg) => arg.startsWith('--') && arg !== '--checks');
+  if (unknown !== undefined) {
+    process.stderr.write(`${unknown} is unknown; npm test [-- FILE...], npm run check\n`);
+    return 2;
   }
-  if (args.includes('--checks')) {
-    process.exitCode = failedChecks > 0 ? 1 : 0;
-    return;
-  }
+  let others = files.length === 0 ? await runChecks() : 0;
+  if (args.includes('--checks')) return others > 0 ? 1 : 0;
   await prepareTap();
-  const { tally, code } = await runTests(files);
-  for (const { file, name, reason } of tally.skips) {
-    process.stdout.write(`skipped: ${file}: ${name}: ${reason === '' ? 'NO REASON GIVEN' : reason}\n`);
-  }
-  const unexplained = tally.skips.filter(({ reason }) => reason === '').length;
-  // tap also fails a file that exits badly, leaks or never ends, although each of its sentences passed.
-  const broken = code !== 0 && tally.failed === 0 ? 1 : 0;
-  const failed = tally.failed + failedChecks + unexplained + broken;
-  const skipped = tally.skips.length > 0 ? `, ${tally.skips.length} skipped` : '';
-  process.stdout.write(`\n${tally.passed} passed, ${failed} failed${skipped}\n`);
-  process.exitCode = failed > 0 ? 1 : 0;
+  const tally = createTapTally();
+  const code = await runTests(files, tally);
+  // tap itself failed: it found no file, or was ended.
+  if (code !== 0 && tally.account().failed === 0) others += 1;
+  const { lines, failed } = closingLines(tally.account(), others);
+  process.stdout.write(`${lines.join('\n')}\n`);
+  return failed > 0 ? 1 : 0;
 }
 
-await main(process.argv.slice(2));
+process.exitCode = await main(process.argv.slice(2));
