@@ -13,6 +13,10 @@ import type { Manifest } from './tokens/manifest.ts';
 
 export type Ticket = Token<'farfield-ticket+jwt'> | Token<'farfield-batch+jwt'>;
 
+/**
+ * A delegation's node-hours: by itself a fact about signed bytes (one item alone is over), with what was used before a
+ * ceiling that only the ledger knows.
+ */
 export function hoursInScope(chain: Chain, ticket: Ticket, used = 0): Refusal | undefined {
   const limit = chain.delegation.claims.scope.nodeHours;
   if (limit === undefined || nodeHours(ticket.claims.res) + used <= limit) return undefined;
@@ -24,6 +28,7 @@ export function hoursInScope(chain: Chain, ticket: Ticket, used = 0): Refusal | 
   );
 }
 
+/** The principal's key is pinned, still is, and under the name that its delegation claims. */
 export function trustRefusal(policy: ResolvedPolicy, chain: Chain, nowS: number): Refusal | undefined {
   const no = (message: string): Refusal => refusal('trust', 'E_UNTRUSTED', message);
   const { sub } = chain.delegation.claims;
@@ -40,6 +45,10 @@ export function trustRefusal(policy: ResolvedPolicy, chain: Chain, nowS: number)
   return undefined;
 }
 
+/**
+ * How long a delegation may last is the site's to say, and is judged on the site's clock: whoever backdates a ticket with a
+ * stolen session key gets no further than `adm`, which is why that is bounded too.
+ */
 export function chainTimesRefusal(
   policy: ResolvedPolicy,
   chain: Chain,
@@ -73,6 +82,7 @@ export function manifestRefusal(manifest: Manifest, ticket: Ticket): Refusal | u
   return 'args' in ticket.claims ? argsRefusal(manifest, ticket.claims.args) : undefined;
 }
 
+/** Arguments against what the manifest declares: known names, allowed types, each once, none missing. */
 export function argsRefusal(manifest: Manifest, args: readonly Arg[]): Refusal | undefined {
   const no = (message: string): Refusal => refusal('manifest', 'E_MANIFEST', message);
   const declared = manifest.claims.args;
@@ -89,6 +99,7 @@ export function argsRefusal(manifest: Manifest, args: readonly Arg[]): Refusal |
   return missing === undefined ? undefined : no(`argument ${missing.name} is missing`);
 }
 
+/** `exp` bounds the start, so it is asked at admission and again at every launch. */
 export function expiredRefusal(ticket: Ticket): Refusal {
   return refusal(
     'times',
@@ -97,6 +108,7 @@ export function expiredRefusal(ticket: Ticket): Refusal {
   );
 }
 
+/** The ticket's own times on this clock. `epochSince`: since when the ledger remembers. */
 export function ticketTimesRefusal(
   policy: ResolvedPolicy,
   ticket: Ticket,
@@ -121,6 +133,7 @@ export function ticketTimesRefusal(
   return undefined;
 }
 
+/** What only the ledger counts; a caller that cannot count leaves it out, and nothing is charged against a ceiling. */
 export interface Usage {
   usedNodeHours?(rule: string, principal: string): number;
   usedByDelegation?(delegationHash: string): number;
@@ -172,6 +185,7 @@ export function matchSubject(pin: string, ticket: Ticket, chain: Chain, manifest
   };
 }
 
+/** Any name under which a site may have given up a thing: keys first, then people, papers, code. */
 function revocationRefusal(
   policy: ResolvedPolicy,
   ticket: Ticket,

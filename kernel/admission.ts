@@ -75,6 +75,7 @@ export const ADMISSION_STEPS = {
 
 type ChainCache = ReturnType<typeof createChainCache>;
 
+/** A ticket and its chain, as they came. */
 export interface SubmissionInput {
   /** The token's text, or what `parseToken` made of it. Its signature is checked either way. */
   readonly ticket: string | Ticket;
@@ -99,6 +100,7 @@ export interface AdmissionInput extends SubmissionInput {
   usedByDelegation?(delegationHash: string): number;
 }
 
+/** The first refusal, and what is to be done about it. */
 export interface Refused {
   readonly kind: 'refuse';
   readonly refusal: Refusal;
@@ -109,6 +111,7 @@ export interface Refused {
   readonly chain?: Chain;
 }
 
+/** Everything that the launch needs, read once from verified bytes. */
 export interface Admitted {
   readonly kind: 'admit';
   readonly ticket: Ticket;
@@ -326,6 +329,7 @@ function parseTicket(text: string): Ticket {
   return parseToken(['farfield-ticket+jwt', 'farfield-batch+jwt'], text) as Ticket;
 }
 
+/** A parsing step; over-size is a step of its own, since nothing was read yet. */
 function parseStep<T>(run: () => T): ReturnType<typeof tryStep<T>> {
   const result = tryStep('form', run);
   if (result.ok || result.refusal.code !== 'E_TOKEN_SIZE') return result;
@@ -340,11 +344,13 @@ function chainStep(input: {
   return tryStep('chain', () => ('principal' in chain ? chain : (chains?.open(chain) ?? openChain(chain))));
 }
 
+/** By the session key that the chain leads to: the ticket's own kid chooses nothing. */
 function signatureRefusal(token: Ticket | Token<'farfield-cancel+jwt'>, chain: Chain): Refusal | undefined {
   const result = tryStep('signature', () => verifyToken(token, chain.sessionKey));
   return result.ok ? undefined : result.refusal;
 }
 
+/** The manifest, with the keys that may count: every publisher's, and the session key for functions of its own. */
 function openTicketManifest(input: AdmissionInput, ticket: Ticket, chain: Chain): ReturnType<typeof tryStep<Manifest>> {
   const keys = [...input.policy.authorities.publisherKeys, chain.sessionKey];
   const cache = input.manifests;

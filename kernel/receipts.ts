@@ -157,6 +157,7 @@ function packLeaves(pack: Omit<Pack, 'receipts'>, measCount: number): Buffer {
 /** One bit an item, cleared after each ticket: a Set of 4,096 numbers would cost more than the hashes. */
 const seen = new Uint8Array(MAX_ITEMS);
 
+/** The columns of one ticket have one length, and every index leads somewhere, before anything is hashed. */
 function checkColumns(pack: Omit<Pack, 'receipts'>, ticket: PackTicket, measCount: number): void {
   const { items, attempts, statuses, detail, meas, resultSizes } = ticket;
   const n = items.length;
@@ -190,6 +191,7 @@ function checkColumns(pack: Omit<Pack, 'receipts'>, ticket: PackTicket, measCoun
 
 const resultHash = Buffer.alloc(32);
 
+/** Inline results against their digests: the leaf binds the digest, this binds the bytes. */
 function checkResults(pack: Pack): void {
   for (const ticket of pack.tickets) {
     const { resultSizes } = ticket;
@@ -209,8 +211,13 @@ function checkResults(pack: Pack): void {
 }
 
 const NO_RESULT = Buffer.alloc(32);
+/** Digest of no bytes: what an inline result of size 0 must have. */
 const EMPTY = Buffer.from(sha256(''));
 
+/**
+ * A verified pack as an object. Details are parsed when an item is first asked for: a broker that stores packs never does,
+ * and thousands of items share a few of them.
+ */
 function opened(pack: Pack, token: Token<'farfield-receipts+jwt'>, leaves: Buffer): OpenedPack {
   const details: (Detail | undefined)[] = [];
   const detailOf = (index: number): Detail => {

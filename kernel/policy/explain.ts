@@ -36,6 +36,7 @@ export function explainAdmission(input: AdmissionInput): Explanation {
   return { admission, lines: [first, kept, ...(refusal.step === 'match' ? missLines(input, admission) : [])] };
 }
 
+/** The rules before the decision, from the same match that decided: an explanation of its own could differ from the truth. */
 function missLines(input: AdmissionInput, admission: Exclude<Admission, { kind: 'known' }>): string[] {
   const { ticket, chain } = admission;
   const pin = chain === undefined ? undefined : input.policy.authorities.pinned.get(chain.principal);

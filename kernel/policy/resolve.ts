@@ -34,6 +34,7 @@ export interface PinnedKey {
   readonly untilS: number;
 }
 
+/** A publisher counts by distinct keys: one key that signs twice is one. */
 export interface Publisher {
   readonly name: string;
   readonly jwks: readonly PublicJwk[];
@@ -49,6 +50,7 @@ export interface Authorities {
   readonly publisherKeys: readonly PublicJwk[];
 }
 
+/** Numbers without a bound are Infinity, so that no comparison needs a special case. */
 export interface Ceilings {
   readonly nodes: number;
   readonly gpus: number;
@@ -92,6 +94,7 @@ export interface ResolvedRule {
   readonly ceilings: Ceilings;
 }
 
+/** Sets, since every launch asks. */
 export interface Revoked {
   readonly kids: ReadonlySet<string>;
   readonly subs: ReadonlySet<string>;
@@ -152,6 +155,7 @@ function bad(place: string, why: string): FarfieldError {
   return new FarfieldError('E_BAD_REQUEST', `policy: ${place === '' ? '' : `${place} `}${why}`);
 }
 
+/** Pins and publishers by name; whatever is there twice is a mistake that would hide one of the two. */
 function resolveAuthorities(file: RawPolicy, options: ResolvePolicyOptions, named: PublicJwk[]): Authorities {
   const raw = file.authorities ?? {};
   if ((raw.issuers?.length ?? 0) > 0)
@@ -220,6 +224,7 @@ function keysOfSet(set: unknown, place: string): PublicJwk[] {
 const DATE = /^\d{4}-\d{2}-\d{2}$/;
 const DATE_TIME = /^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}(:\d{2})?(Z|[+-]\d{2}:\d{2})$/;
 
+/** Seconds since 1970 of a pin's end. */
 function resolveUntil(until: number | string, place: string): number {
   if (typeof until === 'number') return until;
   // Without a zone a time would mean another instant on every host: a date is UTC, a time must say.
@@ -233,6 +238,7 @@ function resolveUntil(until: number | string, place: string): number {
   return Math.floor(ms / 1000);
 }
 
+/** A rule with its names looked up: a rule that names nobody would silently never match. */
 function resolveRule(rule: RawRule, place: string, authorities: Authorities): ResolvedRule {
   if ('issuer' in rule.who) throw bad(`${place}.who`, 'names an issuer, which comes in a later version; name a pin');
   if (rule.runAs !== undefined)
@@ -265,6 +271,7 @@ function publisherOf(name: string, place: string, authorities: Authorities): Pub
   return publisher;
 }
 
+/** Functions by publisher and name, by manifest digest, or the session key's own. */
 function resolveFunctions(rule: RawRule, place: string, authorities: Authorities): FunctionTest {
   const { functions } = rule;
   if ('self' in functions) return { kind: 'self' };
@@ -280,6 +287,7 @@ function resolveFunctions(rule: RawRule, place: string, authorities: Authorities
   };
 }
 
+/** Models by who signed the manifest that pins them, or by digest. */
 function resolveModels(rule: RawRule, place: string, authorities: Authorities): ModelTest {
   const { models } = rule;
   if (models === undefined) return { kind: 'any' };

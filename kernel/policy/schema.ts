@@ -28,6 +28,7 @@ const Keys = T.Union([T.Array(Jwk, { minItems: 1, maxItems: 64 }), T.String({ mi
 /** Bounds of one list: far above any real site, far below what would make a reload slow. */
 const list = { maxItems: 1024 } as const;
 
+/** One trusted person, like a line of authorized_keys with an end. */
 const Pinned = T.Object(
   {
     kid: T.String({ pattern: '^[A-Za-z0-9_-]{43}$', description: 'thumbprint of the long-term key' }),
@@ -39,6 +40,7 @@ const Pinned = T.Object(
   closed,
 );
 
+/** Who may bless code, and how many of their keys must. */
 const Publisher = T.Object(
   {
     name: Name,
@@ -52,6 +54,7 @@ const Publisher = T.Object(
 
 const Issuer = T.Object({ name: Name, jwks: Keys, maxCredentialLifeS: T.Optional(T.Integer({ minimum: 60 })) }, closed);
 
+/** The keys that the policy believes. */
 const Authorities = T.Object(
   {
     issuers: T.Optional(T.Array(Issuer, list)),
@@ -72,6 +75,7 @@ const Who = T.Union(
   { description: 'by the name of a pinned key; by an issuer (reserved)' },
 );
 
+/** Which code: by who signed its manifest, by digest, or the session key's own (`self`, with a delegation that says `define`). */
 const Functions = T.Union([
   T.Object(
     {
@@ -90,6 +94,7 @@ const Models = T.Union([
   T.Object({ digests: T.Array(Digest, { minItems: 1, ...list }) }, closed),
 ]);
 
+/** Bounds, each compared with the ticket's own ceiling of that name. */
 const Ceilings = T.Object(
   {
     nodes: T.Optional(T.Integer({ minimum: 1 })),
@@ -108,6 +113,7 @@ const Ceilings = T.Object(
   closed,
 );
 
+/** Reserved for multi-user agents: described so that a site can plan, refused when resolved. */
 const RunAs = T.Object(
   {
     user: T.Optional(Name),
@@ -118,6 +124,7 @@ const RunAs = T.Object(
   closed,
 );
 
+/** One rule. What it leaves out is not asked, except paths, runtimes and resources, where it allows least. */
 export const Rule = T.Object(
   {
     name: T.String({ minLength: 1, maxLength: 256 }),
@@ -143,6 +150,7 @@ export const Rule = T.Object(
   closed,
 );
 
+/** What the site no longer believes, by any name that a ticket can lead to. */
 const Revoked = T.Object(
   {
     kids: T.Optional(

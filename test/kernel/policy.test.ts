@@ -60,113 +60,106 @@ const placeOf = (raw: unknown, options?: ResolvePolicyOptions): string => {
   return 'accepted';
 };
 
+/** What a site may get wrong: name, file, and the message that names the place. */
+const BAD_POLICIES: [string, unknown, RegExp][] = [
+  ['an unknown key at the top', { rules: [], rule: [] }, /policy: rule is not a known key/],
+  [
+    'an unknown key in a rule',
+    { authorities, rules: [{ ...rule, function: {} }] },
+    /rules\.0\.function is not a known key/,
+  ],
+  [
+    'an unknown key under resources',
+    { authorities, rules: [{ ...rule, resources: { node: 1 } }] },
+    /rules\.0\.resources\.node is not a known key/,
+  ],
+  ['no rules', {}, /lacks rules/],
+  ['a value of another type', { rules: [], clockToleranceS: '60' }, /clockToleranceS/],
+  ['a pin that nobody has', { authorities, rules: [{ ...rule, who: { pin: 'bob' } }] }, /rules\.0\.who\.pin names bob/],
+  [
+    'a publisher that nobody is',
+    { authorities, rules: [{ ...rule, functions: { publisher: 'x' } }] },
+    /rules\.0\.functions\.publisher names x/,
+  ],
+  [
+    'a models publisher that nobody is',
+    { authorities, rules: [{ ...rule, models: { publisher: 'x' } }] },
+    /rules\.0\.models\.publisher names x/,
+  ],
+  [
+    'an issuer',
+    { authorities: { ...authorities, issuers: [{ name: 'campus', jwks: 'campus.jwks' }] }, rules: [] },
+    /issuers comes in a later version/,
+  ],
+  [
+    'a rule by an issuer',
+    { authorities, rules: [{ ...rule, who: { issuer: 'campus', group: 'x' } }] },
+    /who names an issuer, which comes in a later version/,
+  ],
+  [
+    'a local account',
+    { authorities, rules: [{ ...rule, runAs: { user: 'farfield' } }] },
+    /runAs is for multi-user agents, which come in a later version/,
+  ],
+  [
+    'one key pinned twice',
+    { authorities: { pinned: [...pinned, { ...pinned[0], name: 'bob' }] }, rules: [] },
+    /pinned\.1 pins .* a second time/,
+  ],
+  [
+    'one publisher twice',
+    { authorities: { publishers: [...publishers, ...publishers] }, rules: [] },
+    /publishers\.1 is a second publisher/,
+  ],
+  [
+    'a threshold over the keys',
+    { authorities: { publishers: [{ ...publishers[0], threshold: 2 }] }, rules: [] },
+    /threshold asks for 2 keys of 1/,
+  ],
+  [
+    'one key of a publisher twice',
+    { authorities: { publishers: [{ name: 'p', jwks: [party.publisher.jwk, party.publisher.jwk] }] }, rules: [] },
+    /lists one key twice/,
+  ],
+  [
+    'a weak key',
+    {
+      authorities: { publishers: [{ name: 'p', jwks: [{ kty: 'OKP', crv: 'Ed25519', x: `AQ${'A'.repeat(41)}` }] }] },
+      rules: [],
+    },
+    /small order/,
+  ],
+  [
+    'a date that is none',
+    { authorities: { pinned: [{ ...pinned[0], until: 'soon' }] }, rules: [] },
+    /until is no date/,
+  ],
+  [
+    'a time without a zone',
+    { authorities: { pinned: [{ ...pinned[0], until: '2027-01-01T12:00' }] }, rules: [] },
+    /until is no date/,
+  ],
+  ['a relative folder', { authorities, rules: [{ ...rule, paths: { read: ['data'] } }] }, /paths\.read/],
+  [
+    'a folder with ..',
+    { authorities, rules: [{ ...rule, paths: { read: ['/data/../etc'] } }] },
+    /paths\.read\.0 must not hold/,
+  ],
+  ['two rules of one name', { authorities, rules: [rule, rule] }, /two rules have one name/],
+  [
+    'a minimum that is no version',
+    { authorities, rules: [{ ...rule, functions: { publisher: 'hedm', minVersion: 'latest' } }] },
+    /minVersion is no version/,
+  ],
+  [
+    'a key file that nobody can read',
+    { authorities: { publishers: [{ name: 'p', jwks: 'p.jwks' }] }, rules: [] },
+    /names the file p\.jwks/,
+  ],
+];
+
 t.test('a policy is loaded whole or not at all, and the message names the place', async (t) => {
-  const cases: [string, unknown, RegExp][] = [
-    ['an unknown key at the top', { rules: [], rule: [] }, /policy: rule is not a known key/],
-    [
-      'an unknown key in a rule',
-      { authorities, rules: [{ ...rule, function: {} }] },
-      /rules\.0\.function is not a known key/,
-    ],
-    [
-      'an unknown key under resources',
-      { authorities, rules: [{ ...rule, resources: { node: 1 } }] },
-      /rules\.0\.resources\.node is not a known key/,
-    ],
-    ['no rules', {}, /lacks rules/],
-    ['a value of another type', { rules: [], clockToleranceS: '60' }, /clockToleranceS/],
-    [
-      'a pin that nobody has',
-      { authorities, rules: [{ ...rule, who: { pin: 'bob' } }] },
-      /rules\.0\.who\.pin names bob/,
-    ],
-    [
-      'a publisher that nobody is',
-      { authorities, rules: [{ ...rule, functions: { publisher: 'x' } }] },
-      /rules\.0\.functions\.publisher names x/,
-    ],
-    [
-      'a models publisher that nobody is',
-      { authorities, rules: [{ ...rule, models: { publisher: 'x' } }] },
-      /rules\.0\.models\.publisher names x/,
-    ],
-    [
-      'an issuer',
-      { authorities: { ...authorities, issuers: [{ name: 'campus', jwks: 'campus.jwks' }] }, rules: [] },
-      /issuers comes in a later version/,
-    ],
-    [
-      'a rule by an issuer',
-      { authorities, rules: [{ ...rule, who: { issuer: 'campus', group: 'x' } }] },
-      /who names an issuer, which comes in a later version/,
-    ],
-    [
-      'a local account',
-      { authorities, rules: [{ ...rule, runAs: { user: 'farfield' } }] },
-      /runAs is for multi-user agents, which come in a later version/,
-    ],
-    [
-      'one key pinned twice',
-      { authorities: { pinned: [...pinned, { ...pinned[0], name: 'bob' }] }, rules: [] },
-      /pinned\.1 pins .* a second time/,
-    ],
-    [
-      'one publisher twice',
-      { authorities: { publishers: [...publishers, ...publishers] }, rules: [] },
-      /publishers\.1 is a second publisher/,
-    ],
-    [
-      'a threshold over the keys',
-      { authorities: { publishers: [{ ...publishers[0], threshold: 2 }] }, rules: [] },
-      /threshold asks for 2 keys of 1/,
-    ],
-    [
-      'one key of a publisher twice',
-      { authorities: { publishers: [{ name: 'p', jwks: [party.publisher.jwk, party.publisher.jwk] }] }, rules: [] },
-      /lists one key twice/,
-    ],
-    [
-      'a weak key',
-      {
-        authorities: { publishers: [{ name: 'p', jwks: [{ kty: 'OKP', crv: 'Ed25519', x: `AQ${'A'.repeat(41)}` }] }] },
-        rules: [],
-      },
-      /small order/,
-    ],
-    [
-      'a date that is none',
-      { authorities: { pinned: [{ ...pinned[0], until: 'soon' }] }, rules: [] },
-      /until is no date/,
-    ],
-    [
-      'a time without a zone',
-      { authorities: { pinned: [{ ...pinned[0], until: '2027-01-01T12:00' }] }, rules: [] },
-      /until is no date/,
-    ],
-    ['a relative folder', { authorities, rules: [{ ...rule, paths: { read: ['data'] } }] }, /paths\.read/],
-    [
-      'a folder with ..',
-      { authorities, rules: [{ ...rule, paths: { read: ['/data/../etc'] } }] },
-      /paths\.read\.0 must not hold/,
-    ],
-    ['two rules of one name', { authorities, rules: [rule, rule] }, /two rules have one name/],
-    [
-      'a minimum that is no version',
-      { authorities, rules: [{ ...rule, functions: { publisher: 'hedm', minVersion: 'latest' } }] },
-      /minVersion is no version/,
-    ],
-    [
-      'a pattern of many stars',
-      { authorities, rules: [{ ...rule, functions: { publisher: 'hedm', names: ['*a'.repeat(9)] } }] },
-      /more than 8 stars/,
-    ],
-    [
-      'a key file that nobody can read',
-      { authorities: { publishers: [{ name: 'p', jwks: 'p.jwks' }] }, rules: [] },
-      /names the file p\.jwks/,
-    ],
-  ];
-  for (const [name, raw, message] of cases) t.match(placeOf(raw), message, name);
+  for (const [name, raw, message] of BAD_POLICIES) t.match(placeOf(raw), message, name);
   t.match(
     placeOf({ endpoint: party.root.kid, rules: [] }, { endpoint: newSigner().kid }),
     /endpoint is .* but this endpoint is/,
@@ -299,6 +292,31 @@ t.test('patterns: one star stays within a part, two cross it, nothing else is sp
   ];
   for (const [pattern, name, expected] of cases)
     t.equal(compileGlob(pattern)(name), expected, `${pattern} on ${JSON.stringify(name)}`);
+});
+
+t.test('no pattern makes a match slow: stars and names of the worst kind end at once', async (t) => {
+  const glob = compileGlob(`${'**a'.repeat(80)}x`);
+  for (let k = 0; k < 100; k += 1) t.notOk(glob('a'.repeat(256)));
+});
+
+t.test('a pattern means what the obvious recursion says', async (t) => {
+  const slow = (p: string, n: string): boolean => {
+    if (p === '') return n === '';
+    if (p.startsWith('**')) return slow(p.slice(2), n) || (n !== '' && slow(p, n.slice(1)));
+    if (p.startsWith('*')) return slow(p.slice(1), n) || (n !== '' && n[0] !== '/' && slow(p, n.slice(1)));
+    return n !== '' && p[0] === n[0] && slow(p.slice(1), n.slice(1));
+  };
+  const text = (alphabet: string, maxLength: number): fc.Arbitrary<string> =>
+    fc.array(fc.constantFrom(...alphabet), { maxLength }).map((letters) => letters.join(''));
+  fc.assert(
+    fc.property(
+      text('ab/***', 7),
+      text('ab/', 8),
+      (pattern, name) => compileGlob(pattern)(name) === slow(pattern, name),
+    ),
+    { numRuns: 20_000 },
+  );
+  t.pass();
 });
 
 t.test('versions are compared part by part', async (t) => {
