@@ -4,7 +4,8 @@
  * 1. What counts is the sentence: a test directly below its file. Assertions inside it are shown only when they fail.
  * 2. Nothing is left out in silence: a skip or a todo at any depth is named with its reason, and one without a reason is
  *    a failure.
- * 3. A file that fails although each of its sentences passed (it threw at load, leaked, never ended) is a failure of its
+ * 3. Every file that was asked for reports, or is a failure: tap drops those that run beside one that times out.
+ * 4. A file that fails although each of its sentences passed (it threw at load, leaked, never ended) is a failure of its
  *    own, whatever other files do.
  */
 export interface Omission {
@@ -17,6 +18,8 @@ export interface Account {
   readonly passed: number;
   readonly failed: number;
   readonly omissions: readonly Omission[];
+  /** Files that were asked for and have not reported. */
+  readonly missing: readonly string[];
 }
 
 export interface TapTally {
@@ -57,7 +60,8 @@ function unescapeTap(text: string): string {
   return text.replace(/\\([#\\])/g, '$1').trim();
 }
 
-export function createTapTally(): TapTally {
+export function createTapTally(files: readonly string[]): TapTally {
+  const missing = new Set(files);
   let passed = 0;
   let failed = 0;
   const omissions: Omission[] = [];
@@ -79,9 +83,11 @@ export function createTapTally(): TapTally {
 
   const endFile = (point: Point): string[] => {
     const lines: string[] = [];
+    missing.delete(point.name);
     if (!point.ok && failedHere === 0) {
       failedHere += 1;
-      lines.push(`FAILED: ${point.name}: no test failed, but the file did: it threw, leaked, or never ended`);
+      const isFile = point.name.endsWith('.test.ts');
+      lines.push(`FAILED: ${point.name}${isFile ? ': the file failed outside its tests' : ''}`);
     }
     passed += passedHere;
     failed += failedHere;
@@ -122,20 +128,21 @@ export function createTapTally(): TapTally {
       if (point !== undefined) return takePoint(point);
       return [];
     },
-    account: () => ({ passed, failed, omissions }),
+    account: () => ({ passed, failed, omissions, missing: [...missing] }),
   };
 }
 
 /** The lines that end a run; the last one stands alone. `others` are failures that TAP knows nothing of. */
 export function closingLines(
-  { passed, failed, omissions }: Account,
+  { passed, failed, omissions, missing }: Account,
   others: number,
 ): { lines: string[]; failed: number } {
   const lines = omissions.map(
     ({ file, name, reason }) =>
       `skipped: ${file}: ${name}: ${reason === '' ? 'NO REASON GIVEN, which is a failure' : reason}`,
   );
-  const total = failed + others + omissions.filter(({ reason }) => reason === '').length;
+  for (const file of missing) lines.push(`FAILED: ${file}: never reported`);
+  const total = failed + others + missing.length + omissions.filter(({ reason }) => reason === '').length;
   const skipped = omissions.length > 0 ? `, ${omissions.length} skipped` : '';
   return { lines: [...lines, '', `${passed} passed, ${total} failed${skipped}`], failed: total };
 }

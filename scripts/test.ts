@@ -5,8 +5,8 @@
  * Arguments name test files, for which the checks are left out; `--checks` runs only the checks.
  */
 import { spawn } from 'node:child_process';
-import { existsSync, writeFileSync } from 'node:fs';
-import { delimiter, resolve } from 'node:path';
+import { existsSync, globSync, writeFileSync } from 'node:fs';
+import { delimiter, relative, resolve } from 'node:path';
 import { createInterface } from 'node:readline';
 import { closingLines, createTapTally, type TapTally } from './tap-tally.ts';
 
@@ -65,20 +65,22 @@ async function runTests(files: readonly string[], tally: TapTally): Promise<numb
 }
 
 async function main(args: readonly string[]): Promise<number> {
-  const files = args.filter((arg) => !arg.startsWith('--'));
+  const named = args.filter((arg) => !arg.startsWith('--')).map((arg) => relative(root, resolve(arg)));
   const unknown = args.find((arg) => arg.startsWith('--') && arg !== '--checks');
   if (unknown !== undefined) {
     process.stderr.write(`${unknown} is unknown; npm test [-- FILE...], npm run check\n`);
     return 2;
   }
-  let others = files.length === 0 ? await runChecks() : 0;
+  let others = named.length === 0 ? await runChecks() : 0;
   if (args.includes('--checks')) return others > 0 ? 1 : 0;
   await prepareTap();
-  const tally = createTapTally();
+  const files = named.length > 0 ? named : globSync('test/**/*.test.ts', { cwd: root }).sort();
+  const tally = createTapTally(files);
   const code = await runTests(files, tally);
-  // tap itself failed: it found no file, or was ended.
-  if (code !== 0 && tally.account().failed === 0) others += 1;
-  const { lines, failed } = closingLines(tally.account(), others);
+  const account = tally.account();
+  // Then tap itself has failed.
+  if (code !== 0 && account.failed + account.missing.length === 0) others += 1;
+  const { lines, failed } = closingLines(account, others);
   process.stdout.write(`${lines.join('\n')}\n`);
   return failed > 0 ? 1 : 0;
 }

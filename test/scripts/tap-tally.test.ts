@@ -2,7 +2,7 @@ import t from 'tap';
 import { closingLines, createTapTally, parsePoint } from '../../scripts/tap-tally.ts';
 
 function read(text: string): { shown: string[]; tally: ReturnType<typeof createTapTally> } {
-  const tally = createTapTally();
+  const tally = createTapTally(['test/a.test.ts', 'test/b.test.ts', 'test/c.test.ts']);
   const shown = text.split('\n').flatMap((line) => [...tally.feed(line)]);
   return { shown, tally };
 }
@@ -89,8 +89,18 @@ t.test('skips and todos of every depth are named, and one without a reason fails
 });
 
 t.test('the closing line leaves out skips when there are none, and counts failed checks', async (t) => {
-  t.equal(closingLines({ passed: 4, failed: 0, omissions: [] }, 0).lines.at(-1), '4 passed, 0 failed');
-  t.equal(closingLines({ passed: 4, failed: 1, omissions: [] }, 2).lines.at(-1), '4 passed, 3 failed');
+  t.equal(closingLines({ passed: 4, failed: 0, omissions: [], missing: [] }, 0).lines.at(-1), '4 passed, 0 failed');
+  t.equal(closingLines({ passed: 4, failed: 1, omissions: [], missing: [] }, 2).lines.at(-1), '4 passed, 3 failed');
+});
+
+t.test('a file that was asked for and never reports is a failure', async (t) => {
+  const tally = createTapTally(['test/a.test.ts', 'test/dropped.test.ts']);
+  for (const line of ['ok 1 - test/a.test.ts # time=5ms', 'not ok 2 - timeout!', '  ---', '  expired: x', '  ...'])
+    tally.feed(line);
+  t.strictSame(tally.account().missing, ['test/dropped.test.ts']);
+  const { lines, failed } = closingLines(tally.account(), 0);
+  t.equal(failed, 2);
+  t.ok(lines.includes('FAILED: test/dropped.test.ts: never reported'));
 });
 
 t.test('a directive is one only when its mark is not escaped', async (t) => {
