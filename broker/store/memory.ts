@@ -55,12 +55,13 @@ function openOver(rows: MemoryRows, options: MemoryStoreOptions): BrokerStore & 
 
   function run({ message, resolve, reject }: Waiting): void {
     if (full() && !NEED_NO_ROOM.has(message.kind)) {
-      return reject(
+      reject(
         new FarfieldError(
           'E_DISK_FULL',
           'the store cannot grow: its disk, or its page limit, is full. Free room, then try again',
         ),
       );
+      return;
     }
     try {
       resolve(structuredClone(rows.atomically(() => handle(rows, message))) as never);

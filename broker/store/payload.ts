@@ -55,9 +55,9 @@ export function indexPayload(payload: Payload): PayloadIndex {
   return { payload, itemAt, argAt, inlineAt };
 }
 
-/** Bytes that item i adds to a delivery. */
+/** Bytes of item i with its inline arguments: what credit counts. */
 export function itemBytesOf(index: PayloadIndex, i: number): number {
-  return span(index.itemAt, i) + span(index.inlineAt, i) + 8;
+  return span(index.itemAt, i) + span(index.inlineAt, i);
 }
 
 const span = (at: Uint32Array, i: number): number => (at[i + 1] ?? 0) - (at[i] ?? 0);

@@ -527,13 +527,11 @@ function keepingRows(sql: Sql): KeepingRows {
         at,
       ),
     cancels: (endpoint) =>
-      sql
-        .all('select no, token, links from cancel where endpoint = ? order by no', endpoint)
-        .map((row) => ({
-          no: num(row, 'no'),
-          token: text(row, 'token'),
-          links: JSON.parse(text(row, 'links')) as string[],
-        })),
+      sql.all('select no, token, links from cancel where endpoint = ? order by no', endpoint).map((row) => ({
+        no: num(row, 'no'),
+        token: text(row, 'token'),
+        links: JSON.parse(text(row, 'links')) as string[],
+      })),
     dropCancel: (endpoint, no) => void sql.run('delete from cancel where no = ? and endpoint = ?', no, endpoint),
     addRefusal: (ticket, items, receipt) =>
       void sql.run('insert into refusal (ticket, items, receipt) values (?, ?, ?)', ticket, items, receipt),

@@ -30,7 +30,10 @@ export function createNotes(rows: Rows): Notes {
   const byPrincipal = new Map<number, { kinds: Map<EventKind, unknown[]>; open: number }>();
   const of = (principal: number): { kinds: Map<EventKind, unknown[]>; open: number } => {
     let entry = byPrincipal.get(principal);
-    if (entry === undefined) byPrincipal.set(principal, (entry = { kinds: new Map(), open: 0 }));
+    if (entry === undefined) {
+      entry = { kinds: new Map(), open: 0 };
+      byPrincipal.set(principal, entry);
+    }
     return entry;
   };
   return {

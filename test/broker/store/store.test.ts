@@ -55,7 +55,11 @@ t.test('in SQLite', async (t) => runConformance(t, sqlite));
 t.test('a crash in memory loses what was not committed, and nothing that was acknowledged', async (t) => {
   const disk = createMemoryDisk();
   let commit = (): void => {};
-  const store = disk.open({ schedule: (run) => void (commit = run) });
+  const store = disk.open({
+    schedule(run) {
+      commit = run;
+    },
+  });
   const prepared = prepare(store);
   for (let k = 0; k < 20; k += 1) {
     await new Promise((resolve) => setImmediate(resolve));

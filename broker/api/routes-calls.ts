@@ -1,0 +1,194 @@
+/** Invocations: submit, list, status, packs, cancel, events. All but submit see the asker's own only. */
+import type { FastifyReply, FastifyRequest } from 'fastify';
+import { type Static, Type as T } from 'typebox';
+import { bindingRefusal, chainTimeRefusal } from '#kernel/chain.ts';
+import { FarfieldError } from '#kernel/errors.ts';
+import { ticketId } from '#kernel/ids.ts';
+import { openToken } from '#kernel/jws.ts';
+import { DEFAULT_CLOCK_TOLERANCE_S } from '#kernel/limits.ts';
+import { PackJson, packToJson } from '#kernel/receipts.ts';
+import { CancelBody, CancelReply, ErrorBody, ROUTES, SubmissionReply, TicketStatus } from '#protos/http.ts';
+import { runStream } from '../events/stream.ts';
+import { LIST_TICKETS, MAX_STREAMS_PER_PRINCIPAL, PACKS_BYTES } from '../limits.ts';
+import { unpackPack } from '../packs.ts';
+import { packU16, unpackU16 } from '../store/columns.ts';
+import type { TicketView } from '../store/store.ts';
+import type { ApiContext } from './context.ts';
+import { type ApiServer, principalOf } from './server.ts';
+import { parseItems, ticketStatus } from './status.ts';
+
+const closed = { additionalProperties: false } as const;
+const Params = T.Object({ id: T.String({ pattern: '^[0-9a-f]{32}$' }) }, closed);
+const StatusQuery = T.Object({ items: T.Optional(T.String({ pattern: '^[0-9]{1,4}(,[0-9]{1,4}){0,1023}$' })) }, closed);
+const ListQuery = T.Object({ before: T.Optional(T.String({ pattern: '^[0-9a-f]{32}$' })) }, closed);
+const PacksQuery = T.Object({ after: T.Optional(T.String({ pattern: '^[0-9]{1,15}$' })) }, closed);
+const ListReply = T.Object({ tickets: T.Array(TicketStatus) }, closed);
+const PacksReply = T.Object(
+  { packs: T.Array(PackJson), more: T.Optional(T.Integer({ description: 'ask again with ?after=' })) },
+  closed,
+);
+
+type OfTicket = { Params: Static<typeof Params> };
+
+export function registerCallRoutes(app: ApiServer, context: ApiContext): void {
+  app.post<{ Body: Buffer }>(
+    ROUTES.submit.url,
+    {
+      config: { asks: 'anyone' },
+      schema: {
+        summary: 'Submit signed tickets with their bytes (application/vnd.farfield.submission)',
+        security: [],
+        response: { 200: SubmissionReply, '4xx': ErrorBody },
+      },
+    },
+    ({ body }) => {
+      if (!Buffer.isBuffer(body))
+        throw new FarfieldError('E_BAD_REQUEST', 'a submission is of type application/vnd.farfield.submission');
+      return context.submit(body);
+    },
+  );
+  app.get<{ Querystring: Static<typeof ListQuery> }>(
+    ROUTES.list.url,
+    {
+      schema: {
+        summary: 'Your calls, newest first',
+        querystring: ListQuery,
+        response: { 200: ListReply, '4xx': ErrorBody },
+      },
+    },
+    async ({ asker, query }) => ({ tickets: await list(context, principalOf(asker), query.before) }),
+  );
+  app.get<OfTicket & { Querystring: Static<typeof StatusQuery> }>(
+    ROUTES.status.url,
+    {
+      schema: {
+        summary: "One call: the broker's word about its items",
+        params: Params,
+        querystring: StatusQuery,
+        response: { 200: TicketStatus, '4xx': ErrorBody },
+      },
+    },
+    async ({ asker, params, query }) => {
+      const view = await ownTicket(context, principalOf(asker), params.id);
+      return ticketStatus(context, view, query.items === undefined ? undefined : parseItems(query.items, view.n));
+    },
+  );
+  app.get<OfTicket & { Querystring: Static<typeof PacksQuery> }>(
+    ROUTES.result.url,
+    {
+      schema: {
+        summary: 'Signed outcomes of one call, oldest first',
+        params: Params,
+        querystring: PacksQuery,
+        response: { 200: PacksReply, '4xx': ErrorBody },
+      },
+    },
+    async ({ asker, params, query }) => {
+      await ownTicket(context, principalOf(asker), params.id);
+      const { packs, more } = await context.store.read('packs', {
+        id: params.id,
+        after: Number(query.after ?? 0),
+        maxBytes: PACKS_BYTES,
+      });
+      const last = packs.at(-1);
+      return {
+        packs: packs.map(({ bytes }) => packToJson(unpackPack(bytes))),
+        ...(more && last !== undefined ? { more: last.packNo } : {}),
+      };
+    },
+  );
+  app.post<OfTicket & { Body: Static<typeof CancelBody> }>(
+    ROUTES.cancel.url,
+    {
+      schema: {
+        summary: 'Cancel items by a signed cancel, which travels to the endpoint',
+        params: Params,
+        body: CancelBody,
+        response: { 200: CancelReply, '4xx': ErrorBody },
+      },
+    },
+    async ({ asker, params, body }) => cancel(context, principalOf(asker), params.id, body),
+  );
+  app.get(
+    ROUTES.events.url,
+    { config: { streams: true }, schema: { summary: 'Your events (text/event-stream), resumable by Last-Event-ID' } },
+    (request, reply) => events(context, request, reply),
+  );
+}
+
+/** The same answer for what is not there and what is another's. */
+export async function ownTicket({ store }: ApiContext, principal: string, id: string): Promise<TicketView> {
+  const view = await store.read('ticket', { id });
+  if (view === undefined || view.principal !== principal)
+    throw new FarfieldError('E_NOT_FOUND', `no call ${id} of yours is stored here`);
+  return view;
+}
+
+async function list(context: ApiContext, principal: string, beforeId: string | undefined): Promise<TicketStatus[]> {
+  const before =
+    beforeId === undefined ? Number.MAX_SAFE_INTEGER : (await ownTicket(context, principal, beforeId)).ticketNo;
+  const views = await context.store.read('list', { principal, before, limit: LIST_TICKETS });
+  return views.map((view) => ticketStatus(context, view, []));
+}
+
+async function cancel(
+  context: ApiContext,
+  principal: string,
+  id: string,
+  body: Static<typeof CancelBody>,
+): Promise<Static<typeof CancelReply>> {
+  const nowS = context.clock.now() / 1000;
+  const chain = context.chains.open(body.chain);
+  const token = openToken('farfield-cancel+jwt', body.cancel, chain.sessionKey);
+  const { target, exp } = token.claims;
+  const refusal = bindingRefusal(chain, token) ?? chainTimeRefusal(chain, token, nowS, DEFAULT_CLOCK_TOLERANCE_S);
+  if (refusal !== undefined) throw new FarfieldError(refusal.code, refusal.message);
+  if (exp < nowS) throw new FarfieldError('E_EXPIRED', 'this cancel is over; sign a new one');
+  if (chain.principal !== principal || ticketId(target.principal, target.jti) !== id) {
+    throw new FarfieldError('E_BAD_REQUEST', 'the cancel is signed for another call than the URL names');
+  }
+  const view = await ownTicket(context, principal, id);
+  if (token.claims.aud !== view.endpoint)
+    throw new FarfieldError(
+      'E_AUDIENCE',
+      `this call is at endpoint ${view.endpoint}; the cancel is for ${token.claims.aud}`,
+    );
+  const items = target.items === 'all' ? 'all' : packU16(target.items);
+  const done = await context.commit('cancel', { principal, id, items, token: body.cancel, links: body.chain, nowS });
+  if (done.kind === 'refused') throw new FarfieldError(done.code, done.message);
+  const session = context.directory.endpoint(done.endpoint)?.session;
+  session?.pump.drop(done.ticketNo, unpackU16(done.ended));
+  session?.cancel({ cancelNo: done.cancelNo, token: body.cancel, links: body.chain });
+  return { id, items: done.items };
+}
+
+/** Hijacked: the stream outlives the handler, and Fastify has nothing to add to it. */
+async function events(context: ApiContext, request: FastifyRequest, reply: FastifyReply): Promise<void> {
+  const principal = principalOf(request.asker);
+  const { hub, store, clock, generation, log } = context;
+  if (hub.listeners(principal) >= MAX_STREAMS_PER_PRINCIPAL) {
+    throw new FarfieldError('E_BUSY', `${MAX_STREAMS_PER_PRINCIPAL} event streams of yours are open; close one`);
+  }
+  const cursor = request.headers['last-event-id'];
+  reply.hijack();
+  reply.raw.writeHead(200, {
+    'content-type': 'text/event-stream',
+    'cache-control': 'no-store',
+    'x-accel-buffering': 'no',
+  });
+  try {
+    await runStream({
+      hub,
+      store,
+      clock,
+      generation,
+      principal,
+      cursor: typeof cursor === 'string' ? cursor : undefined,
+      out: reply.raw,
+    });
+  } catch (error) {
+    log.warn({ principal, err: error }, 'event stream ended');
+  } finally {
+    reply.raw.end();
+  }
+}

@@ -1,0 +1,203 @@
+/**
+ * The HTTPS server: who may reach it, how much it reads before it knows who asks, and how it says no.
+ *
+ * Invariants
+ *  R1 TLS 1.3 only. Host must be one of ours; a request with an Origin that is not is refused (DNS rebinding, pages).
+ *  R2 A body is read whole only up to its route's limit, and all unverified bodies together only up to UNVERIFIED_BYTES.
+ *  R3 Every refusal has the same body, with a code of kernel/errors.ts; a defect tells its number, not its cause.
+ *  R4 The schemas that check are the schemas that the OpenAPI document shows.
+ */
+import { randomUUID } from 'node:crypto';
+import type { Server } from 'node:https';
+import type { Readable } from 'node:stream';
+import Fastify, { type FastifyInstance, type FastifyRequest } from 'fastify';
+import type { TSchema } from 'typebox';
+import { ERROR_CODES, FarfieldError } from '#kernel/errors.ts';
+import { digestOf } from '#kernel/ids.ts';
+import { parseStrict } from '#kernel/json.ts';
+import { MAX_SUBMISSION_BYTES } from '#kernel/limits.ts';
+import { check } from '#kernel/schema.ts';
+import { type ErrorBody, SUBMISSION_TYPE, UserBody } from '#protos/http.ts';
+import type { Asker } from './authorise.ts';
+import type { ApiContext } from './context.ts';
+import { registerOpenApi } from './openapi.ts';
+import { registerBlobRoutes } from './routes-blobs.ts';
+import { registerCallRoutes } from './routes-calls.ts';
+import { registerPeopleRoutes } from './routes-people.ts';
+
+export interface ServerOptions {
+  readonly tls: { readonly key: string; readonly cert: string };
+  /** Values of Host that are ours: `name` for any port, or `name:port`. */
+  readonly hosts: readonly string[];
+  readonly origins: readonly string[];
+}
+
+export type ApiServer = FastifyInstance<Server>;
+
+/** Bodies that are being read from senders who have not proved anything yet. */
+const UNVERIFIED_BYTES = 256 * 1024 * 1024;
+const MAX_JSON_BYTES = 256 * 1024;
+/** A large blob over a thin line; what is cut off resumes. */
+const REQUEST_TIMEOUT_MS = 3600_000;
+const HEADERS_TIMEOUT_MS = 30_000;
+const MAX_SOCKETS = 4096;
+
+export async function createApiServer(context: ApiContext, options: ServerOptions): Promise<ApiServer> {
+  const app = Fastify<Server>({
+    https: { ...options.tls, minVersion: 'TLSv1.3' },
+    logger: false,
+    bodyLimit: MAX_JSON_BYTES,
+    requestTimeout: REQUEST_TIMEOUT_MS,
+    exposeHeadRoutes: false,
+    genReqId: () => randomUUID(),
+    routerOptions: { maxParamLength: 128 },
+  });
+  app.server.headersTimeout = HEADERS_TIMEOUT_MS;
+  app.server.maxConnections = MAX_SOCKETS;
+  app.decorateRequest('asker', undefined);
+  app.decorateRequest('rawBody', undefined);
+  app.setValidatorCompiler(({ schema, httpPart }) => (value: unknown) => {
+    const checked = check(schema as TSchema, value);
+    if (checked.ok) return { value: checked.value };
+    const where = [httpPart, checked.path].filter((part) => part !== undefined && part !== '').join('.');
+    return { error: new FarfieldError('E_BAD_REQUEST', `${where} ${checked.message}`) };
+  });
+  // What goes out is typed by the same schemas; checking it again at run time would cost a third of a status request.
+  app.setSerializerCompiler(() => (value) => JSON.stringify(value));
+  guardHost(app, options);
+  guardBytes(app);
+  readBodies(app);
+  guardAskers(app, context);
+  answerErrors(app, context);
+  await registerOpenApi(app);
+  await app.register((scope, _options, done) => {
+    registerPeopleRoutes(scope as ApiServer, context);
+    registerCallRoutes(scope as ApiServer, context);
+    registerBlobRoutes(scope as ApiServer, context);
+    done();
+  });
+  return app;
+}
+
+function guardHost(app: ApiServer, { hosts, origins }: ServerOptions): void {
+  app.addHook('onRequest', async (request) => {
+    const host = request.headers.host ?? '';
+    if (!hosts.includes(host) && !hosts.includes(host.replace(/:\d+$/, ''))) {
+      throw new FarfieldError('E_FORBIDDEN', `this broker does not answer for host "${host.slice(0, 100)}"`);
+    }
+    const { origin } = request.headers;
+    if (origin !== undefined && !origins.includes(origin)) {
+      throw new FarfieldError('E_FORBIDDEN', 'requests from web pages are not taken here');
+    }
+  });
+}
+
+/** R2 for the one route whose large body is its own proof. */
+function guardBytes(app: ApiServer): void {
+  let reading = 0;
+  const held = new WeakMap<FastifyRequest, number>();
+  const release = (request: FastifyRequest): void => {
+    reading -= held.get(request) ?? 0;
+    held.delete(request);
+  };
+  app.addHook('onRequest', async (request) => {
+    if (request.headers['content-type'] !== SUBMISSION_TYPE) return;
+    const length = Number(request.headers['content-length'] ?? Number.NaN);
+    if (!Number.isInteger(length))
+      throw new FarfieldError('E_BAD_REQUEST', 'a submission says its length (Content-Length)');
+    if (length > MAX_SUBMISSION_BYTES) {
+      throw new FarfieldError(
+        'E_TOO_LARGE',
+        `a submission has at most ${MAX_SUBMISSION_BYTES} bytes, not ${length}; split it, or upload large arguments as blobs`,
+      );
+    }
+    if (reading + length > UNVERIFIED_BYTES)
+      throw new FarfieldError('E_BUSY', 'too many submissions at once; try again soon', { retryAfterS: 1 });
+    held.set(request, length);
+    reading += length;
+    // Socket and not reply: a sender that goes away in the middle has no reply.
+    request.raw.once('close', () => release(request));
+  });
+  app.addHook('onResponse', async (request) => release(request));
+}
+
+function readBodies(app: ApiServer): void {
+  app.removeAllContentTypeParsers();
+  app.addContentTypeParser('application/json', { parseAs: 'buffer' }, async (request: FastifyRequest, body: Buffer) => {
+    request.rawBody = body;
+    return parseStrict(body, 'E_BAD_REQUEST');
+  });
+  app.addContentTypeParser(
+    SUBMISSION_TYPE,
+    { parseAs: 'buffer', bodyLimit: MAX_SUBMISSION_BYTES },
+    async (_request: FastifyRequest, body: Buffer) => body,
+  );
+  // A blob stays a stream: the route reads it, after it knows who asks.
+  app.addContentTypeParser('application/octet-stream', (_request: FastifyRequest, payload: Readable, done) =>
+    done(null, payload),
+  );
+}
+
+function guardAskers(app: ApiServer, { authorise }: ApiContext): void {
+  app.addHook('preHandler', async (request) => {
+    const asks = request.routeOptions.config.asks ?? 'signed';
+    if (asks === 'anyone') return;
+    const { headers, method, rawBody } = request;
+    const chain = headers['farfield-chain'];
+    const stranger = asks === 'stranger' ? check(UserBody, request.body) : undefined;
+    request.asker = authorise({
+      method,
+      url: request.raw.url ?? '',
+      authorization: headers.authorization,
+      chain: typeof chain === 'string' ? chain : undefined,
+      bodyDigest: rawBody === undefined ? undefined : digestOf(rawBody),
+      ...(stranger?.ok === true ? { ownJwk: stranger.value.jwk } : {}),
+    });
+  });
+}
+
+function answerErrors(app: ApiServer, { log }: ApiContext): void {
+  app.setErrorHandler((reason: unknown, request, reply) => {
+    const error = errorOf(reason);
+    if (error.code === 'E_INTERNAL')
+      log.error({ request: request.id, route: request.routeOptions.url, err: reason }, 'request failed');
+    if (reply.raw.headersSent) return reply.raw.destroy();
+    if (error.retryAfterS !== undefined) reply.header('retry-after', String(Math.ceil(error.retryAfterS)));
+    return reply.code(ERROR_CODES[error.code].http).send(bodyOf(error, request.id));
+  });
+  app.setNotFoundHandler((request, reply) => {
+    const error = new FarfieldError(
+      'E_NOT_FOUND',
+      `${request.method} ${(request.raw.url ?? '').split('?')[0]?.slice(0, 200)} is no part of this API; see /v1/openapi.json`,
+    );
+    return reply.code(404).send(bodyOf(error, request.id));
+  });
+}
+
+/** Fastify's own refusals (a body over its limit, a wrong content type) under our codes. */
+function errorOf(reason: unknown): FarfieldError {
+  if (reason instanceof FarfieldError) return reason;
+  const { statusCode, message } = reason as { statusCode?: number; message?: string };
+  if (statusCode === 413) return new FarfieldError('E_TOO_LARGE', 'the body is over the limit of this route');
+  if (statusCode !== undefined && statusCode < 500)
+    return new FarfieldError('E_BAD_REQUEST', message ?? 'a request that cannot be read');
+  return FarfieldError.from(reason);
+}
+
+function bodyOf(error: FarfieldError, requestId: string): ErrorBody {
+  const internal = error.code === 'E_INTERNAL';
+  return {
+    error: {
+      code: error.code,
+      message: internal ? `a defect in the broker (request ${requestId}); its log says more` : error.message,
+      ...(error.retryAfterS === undefined ? {} : { retryAfterS: error.retryAfterS }),
+      ...(Object.keys(error.details).length === 0 ? {} : { details: { ...error.details } }),
+    },
+  };
+}
+
+/** The principal who asks; endpoints and strangers have nothing to see there. */
+export function principalOf(asker: Asker | undefined): string {
+  if (asker?.kind !== 'principal') throw new FarfieldError('E_FORBIDDEN', 'only a user may ask this');
+  return asker.principal;
+}

@@ -1,0 +1,206 @@
+/**
+ * A running broker: its parts, in the order in which they begin and end.
+ *
+ *   store ─ hub ─ directory ─ submit / links ─ API
+ *
+ * Invariants
+ *  S1 Nothing is accepted before the store is open; the store closes last, after whatever was accepted is committed.
+ *  S2 When the store dies the broker ends: its word would be worth nothing.
+ *  S3 A stop tells agents and readers that it will be back, finishes requests, and loses nothing; neither does a kill.
+ */
+import { createHash } from 'node:crypto';
+import type { Server } from 'node:http';
+import { type AddressInfo, isIPv6 } from 'node:net';
+import type { Clock } from '#base/clock.ts';
+import { loadSigner } from '#base/keys.ts';
+import { grpcAcceptor } from '#base/link/grpc.ts';
+import type { Acceptor } from '#base/link/seam.ts';
+import type { SessionTimes } from '#base/link/session.ts';
+import { wsAcceptor } from '#base/link/ws.ts';
+import type { Logger } from '#base/log.ts';
+import type { Random } from '#base/random.ts';
+import { openServerTls, type ServerTls } from '#base/tls.ts';
+import { toBase64Url, utf8 } from '#kernel/bytes.ts';
+import { createChainCache } from '#kernel/chain.ts';
+import { ENROLMENT_LIFE_S } from '#kernel/limits.ts';
+import type { Invitation } from '#protos/http.ts';
+import { createAuthoriser } from './api/authorise.ts';
+import type { ApiContext } from './api/context.ts';
+import { type ApiServer, createApiServer } from './api/server.ts';
+import { openBlobFiles } from './blobs/files.ts';
+import { createCommit } from './committed.ts';
+import type { BrokerFolder, ResolvedBrokerConfig } from './config.ts';
+import { openDirectory } from './directory.ts';
+import { createHub } from './events/hub.ts';
+import { CHAIN_CACHE } from './limits.ts';
+import { createLinkHost } from './links/host.ts';
+import { createRunningBoard } from './running.ts';
+import type { BrokerStore, InvitationKind } from './store/store.ts';
+import { createSubmit } from './submit/submit.ts';
+import { startSweeper } from './sweeper.ts';
+
+export interface BrokerOptions {
+  readonly folder: BrokerFolder;
+  readonly config: ResolvedBrokerConfig;
+  readonly store: BrokerStore;
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly log: Logger;
+  /** Heartbeats of links; the defaults but in tests. */
+  readonly linkTimes?: Partial<SessionTimes>;
+}
+
+export interface BrokerStatus {
+  readonly brokerId: string;
+  readonly url: string;
+  readonly grpc: string;
+  readonly tickets: number;
+  readonly openItems: number;
+  readonly users: number;
+  readonly endpoints: readonly {
+    readonly id: string;
+    readonly online: boolean;
+    readonly sinceMs: number;
+    readonly transport?: string;
+  }[];
+  readonly alarms: readonly { readonly at: number; readonly kind: string; readonly text: string }[];
+}
+
+export interface Broker extends AsyncDisposable {
+  readonly brokerId: string;
+  readonly url: string;
+  readonly grpc: string;
+  /** PEM that clients pin. */
+  readonly ca: string;
+  readonly store: BrokerStore;
+  /** Text of a one-use invitation (`ff1....`). */
+  invite(kind: InvitationKind, subject: string): Promise<string>;
+  status(): Promise<BrokerStatus>;
+  /** What time has made due: expiry and purging, now. */
+  sweep(): Promise<void>;
+  /** Settles when the store has died, or the broker was stopped (undefined). */
+  readonly ended: Promise<unknown>;
+}
+
+const KEPT_ALARMS = 20;
+
+export async function startBroker(options: BrokerOptions): Promise<Broker> {
+  const { folder, config, store, clock, random, log } = options;
+  const brokerId = loadSigner(folder.key).kid;
+  const tls = openServerTls(folder.ca, { names: config.names, clock, random });
+  const generation = await store.read('generation', null);
+  const hub = createHub(generation);
+  const commit = createCommit(store, hub);
+  const directory = await openDirectory(store, clock);
+  const running = createRunningBoard(store);
+  const chains = createChainCache(CHAIN_CACHE);
+  const blobs = openBlobFiles(folder.blobs);
+  const submit = createSubmit({ commit, directory, running, chains, clock, maxOpenItems: config.maxOpenItems });
+  const authorise = createAuthoriser({ brokerId, directory, chains, clock });
+  const api: ApiContext = {
+    brokerId,
+    generation,
+    store,
+    commit,
+    directory,
+    hub,
+    running,
+    blobs,
+    submit,
+    chains,
+    authorise,
+    clock,
+    log,
+  };
+  const host = createLinkHost({
+    store,
+    commit,
+    hub,
+    running,
+    budget: { used: 0 },
+    clock,
+    random,
+    log,
+    brokerId,
+    directory,
+    ...(options.linkTimes === undefined ? {} : { times: options.linkTimes }),
+  });
+  const doors = await openDoors(api, config, tls);
+  for (const acceptor of doors.acceptors) host.accept(acceptor);
+  const sweeper = startSweeper({ store, commit, directory, blobs, clock, log, retentionS: config.retentionS });
+  const [name = config.host] = config.names;
+  const url = `https://${bracket(name)}:${doors.port}`;
+  const grpc = `grpcs://${bracket(name)}:${doors.grpcPort}`;
+  log.info({ brokerId, url, grpc }, 'broker started');
+  return {
+    brokerId,
+    url,
+    grpc,
+    ca: tls.ca,
+    store,
+    ended: store.ended,
+    sweep: () => sweeper.sweep(),
+    async invite(kind, subject) {
+      const secret = toBase64Url(random.bytes(32));
+      const exp = Math.floor(clock.now() / 1000) + ENROLMENT_LIFE_S;
+      await commit('invite', {
+        secretHash: createHash('sha256').update(secret).digest('hex'),
+        for: kind,
+        subject,
+        exp,
+      });
+      const invitation: Invitation = { url, grpc, ca: tls.ca, brokerId, secret, exp, for: { kind, id: subject } };
+      return `ff1.${toBase64Url(utf8(JSON.stringify(invitation)))}`;
+    },
+    async status() {
+      const { tickets, openItems, users } = await store.read('counts', null);
+      const alarms = await store.read('alarms', { limit: KEPT_ALARMS });
+      const endpoints = directory.endpoints().map(({ id, session, sinceMs }) => ({
+        id,
+        online: session !== undefined,
+        sinceMs,
+        ...(session === undefined ? {} : { transport: session.facts.session.transport }),
+      }));
+      return { brokerId, url, grpc, tickets, openItems, users, endpoints, alarms };
+    },
+    async [Symbol.asyncDispose]() {
+      await sweeper[Symbol.asyncDispose]();
+      await doors.close(async () => host[Symbol.asyncDispose]());
+      await store.close();
+      log.info({ brokerId }, 'broker stopped');
+    },
+  };
+}
+
+interface Doors {
+  readonly port: number;
+  readonly grpcPort: number;
+  readonly acceptors: readonly Acceptor[];
+  close(endSessions: () => Promise<void>): Promise<void>;
+}
+
+const bracket = (host: string): string => (isIPv6(host) ? `[${host}]` : host);
+
+async function openDoors(api: ApiContext, config: ResolvedBrokerConfig, tls: ServerTls): Promise<Doors> {
+  const hosts = [...config.names, 'localhost', '127.0.0.1', '[::1]'].map((name) => (isIPv6(name) ? `[${name}]` : name));
+  const server: ApiServer = await createApiServer(api, { tls, hosts, origins: config.origins });
+  // Node's HTTPS server is an HTTP server over TLS sockets; ws needs its upgrade event and nothing else.
+  const ws = wsAcceptor({ server: server.server as unknown as Server, hosts, origins: config.origins });
+  const grpc = await grpcAcceptor({ host: config.host, port: config.grpcPort, tls });
+  await server.listen({ host: config.host, port: config.port });
+  const { port } = server.server.address() as AddressInfo;
+  return {
+    port,
+    grpcPort: Number(new URL(grpc.address).port),
+    acceptors: [grpc, ws],
+    async close(endSessions) {
+      // Sessions are told first, while their links still carry it; requests under way are answered; streams are cut, and resume.
+      const ended = endSessions();
+      await Promise.all([grpc[Symbol.asyncDispose](), ws[Symbol.asyncDispose]()]);
+      await ended;
+      const closed = server.close();
+      server.server.closeAllConnections();
+      await closed;
+    },
+  };
+}
