@@ -81,7 +81,8 @@ export class Agent implements AgentControl {
   #look: Timer | undefined;
   #looks = 0;
   #lookedAt = { wall: 0, mono: 0 };
-  #logOffsets = new Map<string, number>();
+  readonly #logOffsets = new Map<string, number>();
+  readonly #closers: (() => Promise<void>)[] = [];
 
   private constructor(options: AgentOptions) {
     this.#o = options;
@@ -262,10 +263,8 @@ export class Agent implements AgentControl {
       onProgress: (key, attempt, done, total, perSecond) => this.#progress(key, attempt, done, total, perSecond),
       onLog: (key, attempt, data, dropped) => this.#logged(key, attempt, data, dropped),
     });
-    this.#closers.push(() => acceptor[Symbol.asyncDispose]());
+    this.#closers.push(async () => acceptor[Symbol.asyncDispose]());
   }
-
-  readonly #closers: (() => Promise<void>)[] = [];
 
   #wireLink(desk: AdmissionDesk): void {
     const { config, identity, broker, diallers, clock, random, log } = this.#o;

@@ -130,7 +130,7 @@ export class Engine {
   /** A slot that could take all these items now, so that their lease can ride in the admission's commit. */
   offer(work: Work, items: readonly number[]): Offer | undefined {
     // A queue means that others were first; staged items are not ready.
-    if (this.#placement.waiting > 0 || items.some((i) => this.#o.stage(work, i) !== undefined)) return undefined;
+    if (this.#placement.waiting > 0 || items.some((i) => work.payloads.get(i)?.needsFiles === true)) return undefined;
     for (const pilot of this.#pilots.values()) {
       if (pilot.slots - inFlightOf(pilot) < items.length) continue;
       this.#count(pilot, work, items.length);
@@ -171,6 +171,7 @@ export class Engine {
         } else this.#ready(work, i);
       }
     }
+    this.dispatch();
   }
 
   /** Which of these leases are not what the ledger says: a pilot that has them must stop them. */
