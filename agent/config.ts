@@ -165,7 +165,7 @@ authorities:
 rules: []
 # - name: lab models for alice
 #   who: { pin: alice }
-#   functions: { publisher: lab, names: ["*"] }
+#   functions: { publisher: lab, names: ["lab/*"] }
 #   args: [json, npy, hdf5]
 #   paths: { read: [/data/alice], write: [] }
 #   runtimes: [process]   # contains nothing: for functions of people you trust with this account

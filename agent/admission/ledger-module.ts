@@ -61,9 +61,12 @@ export const schema: readonly Migration[] = [
   create table tombstone (principal text not null, jti text not null, items text not null, keepUntil integer not null, primary key (principal, jti)) strict, without rowid;
   create table pilot (no integer primary key autoincrement, block text not null, node text not null, kid text not null unique, jwk text not null, slots integer not null) strict;
   create table redeemed (jti text primary key, exp integer not null) strict, without rowid;
-  create table meta (key text primary key, value text not null) strict, without rowid;
+  create table meta (key text primary key, value any not null) strict, without rowid;
   `,
 ];
+
+/** About the largest row of a batch: what fits can go on. */
+const PROBE_BYTES = 128 * 1024;
 
 interface TicketRow {
   readonly no: number;
@@ -130,6 +133,9 @@ export function open(db: DatabaseSync): (command: LedgerCommand) => LedgerResult
         return { kind: 'done', count: 1 };
       case 'newEpoch':
         return newEpoch(sql, command.since);
+      case 'probe':
+        sql("insert into meta values ('probe', zeroblob(?))").run(PROBE_BYTES);
+        return { kind: 'done', count: Number(sql("delete from meta where key = 'probe'").run().changes) };
       case 'purge':
         return purge(sql, command.nowS);
     }

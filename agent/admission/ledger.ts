@@ -111,6 +111,8 @@ export type LedgerCommand =
   /** An empty value removes the key. */
   | { readonly kind: 'meta'; readonly key: string; readonly value: string }
   | { readonly kind: 'newEpoch'; readonly since: number }
+  /** Whether the file can grow: writes some pages and gives them back. */
+  | { readonly kind: 'probe' }
   /** Seconds since 1970, as `keepUntil`. */
   | { readonly kind: 'purge'; readonly nowS: number };
 
