@@ -166,7 +166,7 @@ export class AdmissionDesk {
   }
 
   async #admit(decision: Extract<Decision, { kind: 'run' }>, delivery: Delivery): Promise<DeliveryAnswer> {
-    const { engine, ledger, clock } = this.#o;
+    const { engine, clock } = this.#o;
     const { ticket } = delivery;
     const payload = payloadOf(ticket);
     const work = this.#workOf(decision, delivery);
@@ -216,7 +216,7 @@ export class AdmissionDesk {
    * the same answer and not the launch check, which asks less.
    */
   async #refuse(decision: Extract<Decision, { kind: 'final' }>, delivery: Delivery): Promise<DeliveryAnswer> {
-    const { ledger, engine, clock } = this.#o;
+    const { engine, clock } = this.#o;
     const { token, chain, refusal } = decision;
     // The manifest may be anybody's: nothing of it is kept.
     const ticket = this.#rowOf(token, chain.principal, { ...delivery, chain: [], manifest: new Uint8Array() });

@@ -58,6 +58,7 @@ export const schema: readonly Migration[] = [
   create index pack_open on pack (no) where acked = 0 and blobs = '';
   create index pack_blobs on pack (no) where acked = 0 and blobs <> '';
   create table pack_ticket (ticketNo integer not null, packNo integer not null, primary key (ticketNo, packNo)) strict, without rowid;
+  create index pack_ticket_pack on pack_ticket (packNo);
   create table tombstone (principal text not null, jti text not null, items text not null, keepUntil integer not null, primary key (principal, jti)) strict, without rowid;
   create table pilot (no integer primary key autoincrement, block text not null, node text not null, kid text not null unique, jwk text not null, slots integer not null) strict;
   create table redeemed (jti text primary key, exp integer not null) strict, without rowid;
@@ -438,15 +439,20 @@ function rememberTime(sql: Statements, now: number): void {
 }
 
 function purge(sql: Statements, nowS: number): LedgerResult {
-  const old = sql('select no from ticket where open = 0 and keepUntil < ? limit 1000').all(nowS) as { no: number }[];
+  const old = sql(
+    `select no from ticket where open = 0 and keepUntil < ? and not exists
+       (select 1 from pack_ticket join pack on pack.no = packNo where ticketNo = ticket.no and acked = 0) limit 1000`,
+  ).all(nowS) as { no: number }[];
   for (const { no } of old) {
-    sql('delete from pack where acked = 1 and no in (select packNo from pack_ticket where ticketNo = ?)').run(no);
-    sql('delete from pack_ticket where ticketNo = ?').run(no);
+    const packs = sql('delete from pack_ticket where ticketNo = ? returning packNo').all(no) as { packNo: number }[];
+    // A pack may hold receipts of a ticket that is still kept.
+    for (const { packNo } of packs)
+      sql('delete from pack where no = ? and not exists (select 1 from pack_ticket where packNo = pack.no)').run(packNo);
     sql('delete from ticket where no = ?').run(no);
   }
   sql('delete from tombstone where keepUntil < ?').run(nowS);
   sql('delete from redeemed where exp < ?').run(nowS);
-  sql('delete from manifest where digest not in (select manifest from ticket)').run();
+  if (old.length > 0) sql('delete from manifest where digest not in (select manifest from ticket)').run();
   return { kind: 'done', count: old.length };
 }
 
