@@ -1,0 +1,41 @@
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import t from 'tap';
+import { outcomeError } from '../../client/ts/outcome.ts';
+import { startWorld, VALIDATION } from './world.ts';
+
+t.test('a no-op goes through all five processes and comes back with a verified receipt', async (t) => {
+  await using world = await startWorld();
+  await using client = await world.openClient();
+  const { ticket } = await client.submit({
+    terms: world.termsOf(client, world.noop),
+    manifest: readFileSync(world.noop, 'utf8'),
+    items: Array.from({ length: 50 }, (_, k) => ({
+      args: [{ name: 'x', type: 'bytes' as const, bytes: Buffer.from(`item ${k}`) }],
+    })),
+  });
+  const outcomes = await ticket.all();
+  t.equal(outcomes.length, 50);
+  t.ok(outcomes.every((outcome) => outcomeError(outcome) === undefined && outcome.result?.byteLength === 100));
+  t.equal(
+    new Set(outcomes.map((outcome) => Buffer.from(outcome.result ?? []).toString('hex'))).size,
+    50,
+    'each answer is its own',
+  );
+});
+
+t.test('the model runs over the file of 13,799 patches, in place and uploaded, with one error summary', async (t) => {
+  await using world = await startWorld();
+  const out = join(world.folder, 'out.h5');
+  const args = (file: string) => ['--arg', `patches=${file}:/patches`, '--arg', `truth=${file}:/true_xy`, '--out', out];
+  const summaries = [];
+  for (const file of [`endpoint:${VALIDATION}`, VALIDATION]) {
+    const done = await world.json('user', 'run', world.bragg, '--endpoint', 'here', ...args(file));
+    t.equal(done.status, 'succeeded');
+    t.match(done.receipt, { verified: true, endpoint: world.endpoint });
+    summaries.push((done.rep as { summary: { n: number; mean: number } }).summary);
+    t.ok(readFileSync(out).byteLength > 100_000, 'predictions came back as a file');
+  }
+  t.equal(summaries[0]?.n, 13_799);
+  t.strictSame(summaries[0], summaries[1], 'the way of the data changes nothing');
+});
