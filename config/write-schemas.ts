@@ -3,8 +3,9 @@ import { writeFileSync } from 'node:fs';
 import type { TSchema } from 'typebox';
 import { PolicyShape } from '#kernel/policy/schema.ts';
 import { AgentConfigShape } from '../agent/config.ts';
+import { BrokerConfig } from '../broker/config.ts';
 
-const SCHEMAS: Record<string, TSchema> = { policy: PolicyShape, agent: AgentConfigShape };
+const SCHEMAS: Record<string, TSchema> = { policy: PolicyShape, agent: AgentConfigShape, broker: BrokerConfig };
 
 for (const [name, schema] of Object.entries(SCHEMAS)) {
   // TypeBox keeps its own marks in properties that JSON leaves out.

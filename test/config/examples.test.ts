@@ -7,11 +7,17 @@ import { utf8 } from '#kernel/bytes.ts';
 import { resolvePolicy } from '#kernel/policy/resolve.ts';
 import { PolicyShape } from '#kernel/policy/schema.ts';
 import { AgentConfigShape, resolveAgentConfig } from '../../agent/config.ts';
+import { BrokerConfig, resolveBrokerConfig } from '../../broker/config.ts';
 
 const path = (name: string): string => new URL(`../../config/${name}`, import.meta.url).pathname;
 const text = (name: string): string => readFileSync(path(name), 'utf8');
 
-const SCHEMAS: Record<string, TSchema> = { policy: PolicyShape, agent: AgentConfigShape };
+const SCHEMAS: Record<string, TSchema> = { policy: PolicyShape, agent: AgentConfigShape, broker: BrokerConfig };
+const EXAMPLES: Record<string, string> = {
+  policy: 'policy.example.yaml',
+  agent: 'agent.example.yaml',
+  broker: 'broker.example.json',
+};
 
 for (const [name, schema] of Object.entries(SCHEMAS)) {
   t.test(`${name}.schema.json says what the program checks`, async (t) => {
@@ -20,9 +26,10 @@ for (const [name, schema] of Object.entries(SCHEMAS)) {
     t.strictSame(file, expected, 'run: node config/write-schemas.ts');
   });
 
-  t.test(`${name}.example.yaml is taken, and shows every key`, async (t) => {
-    const value = readYaml(path(`${name}.example.yaml`), schema);
-    const shown = new Set(text(`${name}.example.yaml`).match(/[A-Za-z]+(?=:)/g));
+  const example = EXAMPLES[name] ?? '';
+  t.test(`${example} is taken, and shows every key`, async (t) => {
+    const value = readYaml(path(example), schema);
+    const shown = new Set(text(example).match(/[A-Za-z]+(?="?:)/g));
     const keys = Object.keys((schema as { properties?: object }).properties ?? {});
     t.ok(Object.keys(value as object).length > 0);
     t.strictSame(
@@ -48,6 +55,22 @@ t.test("what the agent's example calls a default is one", async (t) => {
   const { models: _models, ledgerMaxPages: _pages, ...same } = example;
   const { models: _none, ledgerMaxPages: _unbounded, ...defaults } = resolveAgentConfig({}, 4);
   t.strictSame(same, defaults);
+});
+
+t.test('what the table of broker.json calls a default is one, and it lists every key', async (t) => {
+  const { origins, retentionS, maxOpenItems, logLevel } = resolveBrokerConfig({
+    v: 1,
+    host: 'h',
+    port: 1,
+    grpcPort: 2,
+    names: ['h'],
+  });
+  t.strictSame(
+    { origins, retentionS, maxOpenItems, logLevel },
+    { origins: [], retentionS: 7 * 86_400, maxOpenItems: 1_000_000, logLevel: 'info' },
+  );
+  const rows = [...text('README.md').matchAll(/^\| `(\w+)` \|/gm)].map((match) => match[1]);
+  t.strictSame(rows, Object.keys(BrokerConfig.properties));
 });
 
 t.test('the service files name no option that does not exist in a unit', async (t) => {
