@@ -5,7 +5,7 @@ import type { Test } from 'tap';
 import { systemClock } from '#base/clock.ts';
 import { createFileDigests } from '#base/file-digests.ts';
 import { unixDialler } from '#base/link/unix.ts';
-import { probeContainment } from '#base/process.ts';
+import { type Containment, probeContainment } from '#base/process.ts';
 import { systemRandom } from '#base/random.ts';
 import { generateKey, signerFrom } from '#kernel/sign.ts';
 import type { LogFields } from '../../pilot/log.ts';
@@ -20,7 +20,8 @@ export interface RunningPilot {
   readonly errors: unknown[];
 }
 
-export function startPilot(agent: FakeAgent): RunningPilot {
+/** `containment` is what the machine allows unless the test wants less. */
+export function startPilot(agent: FakeAgent, containment: () => Promise<Containment> = probeContainment): RunningPilot {
   const lines: RunningPilot['lines'] = [];
   const errors: unknown[] = [];
   const scratch = (name: string): string => {
@@ -31,7 +32,7 @@ export function startPilot(agent: FakeAgent): RunningPilot {
   const runtime = createProcessRuntime({
     ...agent.block.runner,
     env: agent.block.env,
-    containment: probeContainment,
+    containment,
     clock: systemClock,
     random: systemRandom,
   });
@@ -90,11 +91,12 @@ export function processesIn(folder: string): number {
 /** A pilot with an agent, for the time of `use`; both are ended, and the pilot must have had no errors of its own. */
 export async function withPilot(
   t: Test,
-  options: Partial<FakeAgentOptions>,
+  options: Partial<FakeAgentOptions> & { containment?: Containment },
   use: (agent: FakeAgent, running: RunningPilot) => Promise<void>,
 ): Promise<void> {
-  const agent = await openFakeAgent({ runner: RUNNER, ...options });
-  const running = startPilot(agent);
+  const { containment, ...rest } = options;
+  const agent = await openFakeAgent({ runner: RUNNER, ...rest });
+  const running = startPilot(agent, containment === undefined ? probeContainment : async () => containment);
   try {
     await agent.connected();
     await use(agent, running);

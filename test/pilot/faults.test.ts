@@ -92,18 +92,34 @@ t.test('an item is cancelled while it waits and while it runs, and its neighbour
   });
 });
 
-t.test('a cancel ends the whole tree of an adapter that may start processes, a setsid child too', async (t) => {
-  await withPilot(t, {}, async (agent) => {
-    agent.launch([act(1, { do: 'setsid', ms: 345_678_000 })]);
-    await agent.outcomes(1);
-    t.ok(processesWith('345678'), 'the child outlived its item');
-    agent.launch([act(2, { do: 'sleep', ms: 60_000 })]);
-    await agent.until('it runs', () => agent.messages.some((m) => m.started?.keys.includes(2) === true));
-    agent.session?.send({ cancel: { leases: [{ key: 2, attempt: 1, leaseEpoch: 7 }], reason: 'stop' } }, 'prompt');
-    t.match((await agent.outcomes(2))[1], { key: 2, status: 'cancelled' });
-    t.notOk(processesWith('345678'), 'and is gone before the word is given');
+for (const containment of [undefined, 'none'] as const) {
+  const where = containment === undefined ? 'as far as this machine contains processes' : 'without a PID namespace';
+  t.test(
+    `a cancel ends the whole tree of an adapter that may start processes, a setsid child too, ${where}`,
+    async (t) => {
+      await withPilot(t, containment === undefined ? {} : { containment }, async (agent) => {
+        agent.launch([act(1, { do: 'setsid', ms: 345_678_000 })]);
+        await agent.outcomes(1);
+        t.ok(processesWith('345678'), 'the child outlived its item');
+        agent.launch([act(2, { do: 'sleep', ms: 60_000 })]);
+        await agent.until('it runs', () => agent.messages.some((m) => m.started?.keys.includes(2) === true));
+        agent.session?.send({ cancel: { leases: [{ key: 2, attempt: 1, leaseEpoch: 7 }], reason: 'stop' } }, 'prompt');
+        t.match((await agent.outcomes(2))[1], { key: 2, status: 'cancelled' });
+        t.notOk(processesWith('345678'), 'and is gone before the word is given');
+      });
+    },
+  );
+
+  t.test(`a runner that dies takes what it started with it, ${where}`, async (t) => {
+    await withPilot(t, containment === undefined ? {} : { containment }, async (agent) => {
+      agent.launch([act(1, { do: 'setsid', ms: 456_789_000 })]);
+      await agent.outcomes(1);
+      agent.launch([act(2, { do: 'exit', signal: 'SIGKILL' })]);
+      t.match((await agent.outcomes(2))[1], { key: 2, status: 'failed' });
+      t.notOk(processesWith('456789'));
+    });
   });
-});
+}
 
 t.test('a runner that does not hear a cancel is killed with all that it started', async (t) => {
   await withPilot(t, { runner: raw('deaf') }, async (agent) => {

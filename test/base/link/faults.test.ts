@@ -30,7 +30,7 @@ async function grpcBench(): Promise<Bench> {
   const acceptor = await grpcAcceptor({ host: '127.0.0.1', port: 0, tls: tls.server });
   const proxy = await openFaultProxy({ listen: { port: 0 }, to: { port: Number(new URL(acceptor.address).port) } });
   const dialler = grpcDialler({ url: `grpcs://127.0.0.1:${proxy.port}`, ca: tls.ca });
-  return { acceptor, dialler, proxy, close: () => proxy[Symbol.asyncDispose]() };
+  return { acceptor, dialler, proxy, close: async () => void (await proxy[Symbol.asyncDispose]()) };
 }
 
 async function unixBench(): Promise<Bench> {

@@ -18,8 +18,9 @@ function createStore(): Store {
     loads: 0,
     async load(after, limit) {
       this.loads += 1;
-      await new Promise((resolve) => setImmediate(resolve));
+      // Read first, answered later: what is committed in between is not in the answer.
       const all = [...rows.keys()].filter((no) => no > after).sort((a, b) => a - b);
+      await new Promise((resolve) => setImmediate(resolve));
       return all.slice(0, limit).map((no) => ({ no, message: no, bytes: 100 }));
     },
   };
@@ -86,6 +87,15 @@ t.test('what was committed before a session goes out first, then what comes, in 
   for (const no of range(151, 201)) commit(store, outbox, no);
   await settle();
   t.strictSame(wire.sent, range(1, 201));
+});
+
+t.test('a message that is committed while the store is being read goes out without another commit', async (t) => {
+  const { store, outbox } = open();
+  const wire = createWire();
+  outbox.attach(wire);
+  commit(store, outbox, 1);
+  await settle();
+  t.strictSame(wire.sent, [1]);
 });
 
 t.test('a caught-up outbox sends a new message without reading the store', async (t) => {
