@@ -10,7 +10,7 @@ import type { Readable, Writable } from 'node:stream';
 import type { Command } from 'commander';
 import { type ErrorCode, FarfieldError } from '#kernel/errors.ts';
 import type { Clock } from './clock.ts';
-import { plain } from './log.ts';
+import { plain } from './plain.ts';
 import type { Random } from './random.ts';
 
 export interface CliContext {
@@ -97,7 +97,10 @@ export function reportError(context: CliContext, error: FarfieldError, json: boo
   writeLine(context.stderr, `farfield: ${plain(error.message)} [${error.code}]`);
   if (error.code === 'E_INTERNAL') {
     const { cause } = error;
-    writeLine(context.stderr, cause instanceof Error && cause.stack !== undefined ? plain(cause.stack) : 'This is a defect; please report it.');
+    writeLine(
+      context.stderr,
+      cause instanceof Error && cause.stack !== undefined ? plain(cause.stack) : 'This is a defect; please report it.',
+    );
   }
 }
 

@@ -10,7 +10,7 @@ import { fileURLToPath } from 'node:url';
 import type { Command } from 'commander';
 import { type CliContext, type RegisterVerb, usage, writeJson, writeLine } from '#base/cli.ts';
 import { callControl } from '#base/control.ts';
-import { plainLine } from '#base/log.ts';
+import { plainLine } from '#base/plain.ts';
 import { FarfieldError } from '#kernel/errors.ts';
 import { THUMBPRINT } from '#kernel/ids.ts';
 import type { InviteBody } from '../admin.ts';

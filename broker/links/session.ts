@@ -13,7 +13,7 @@ import type { Clock } from '#base/clock.ts';
 import type { LinkMessage } from '#base/link/messages.ts';
 import type { Session, SessionEnd } from '#base/link/session.ts';
 import type { Logger } from '#base/log.ts';
-import { plain } from '#base/log.ts';
+import { plain } from '#base/plain.ts';
 import { FarfieldError } from '#kernel/errors.ts';
 import type { PublicJwk } from '#kernel/ids.ts';
 import { digestOf } from '#kernel/ids.ts';
@@ -106,10 +106,16 @@ class LiveSession implements EndpointSession {
 
   #hear(messages: readonly LinkMessage[]): Promise<void> | undefined {
     this.confirmed = true;
-    const admitted: Admitted[] = [];
+    // Neighbours become one command; the order towards everything else stays, or an outcome would overtake its admission.
+    let admitted: Admitted[] = [];
     for (const message of messages) {
-      if (message.admitted !== undefined) admitted.push(message.admitted);
-      else this.#hearOne(message);
+      if (message.admitted !== undefined) {
+        admitted.push(message.admitted);
+        continue;
+      }
+      if (admitted.length > 0) this.#admitted(admitted);
+      admitted = [];
+      this.#hearOne(message);
     }
     if (admitted.length > 0) this.#admitted(admitted);
     if (this.#commands < MAX_COMMANDS) return undefined;

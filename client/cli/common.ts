@@ -1,6 +1,6 @@
 /** What the verbs of a client share: the user's folder, a client for the configured broker, names of endpoints. */
 import { type CliContext, usage, writeLine } from '#base/cli.ts';
-import { plain } from '#base/log.ts';
+import { plain } from '#base/plain.ts';
 import { FarfieldError } from '#kernel/errors.ts';
 import { parseInvocationId, THUMBPRINT } from '#kernel/ids.ts';
 import { type Client, createClient } from '../ts/client.ts';

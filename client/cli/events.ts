@@ -1,7 +1,7 @@
 /** `farfield events`: everything of yours, a line each (JSON lines with --json), until Ctrl-C. */
 import type { Command } from 'commander';
 import { type CliContext, type RegisterVerb, writeJson, writeLine } from '#base/cli.ts';
-import { plain } from '#base/log.ts';
+import { plain } from '#base/plain.ts';
 import type { BrokerEvent } from '../ts/events.ts';
 import { openClient } from './common.ts';
 

@@ -1,6 +1,6 @@
 /** `farfield logs`: what a call prints, live. Logs come last on every link and may be dropped; gaps are said. */
 import { type CliContext, type RegisterVerb, writeLine } from '#base/cli.ts';
-import { plain } from '#base/log.ts';
+import { plain } from '#base/plain.ts';
 import type { LogEvent } from '#protos/http.ts';
 import { openClient, parseTarget } from './common.ts';
 

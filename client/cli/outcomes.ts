@@ -2,7 +2,7 @@
 import { writeFile } from 'node:fs/promises';
 import { resolve } from 'node:path';
 import { type CliContext, writeJson, writeLine } from '#base/cli.ts';
-import { plain } from '#base/log.ts';
+import { plain } from '#base/plain.ts';
 import { fromUtf8 } from '#kernel/bytes.ts';
 import { invocationId } from '#kernel/ids.ts';
 import type { Client } from '../ts/client.ts';

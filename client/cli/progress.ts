@@ -1,6 +1,6 @@
 /** One line on stderr that is redrawn: a bar in a terminal, a line a second elsewhere, nothing with FARFIELD_PROGRESS=0. */
 import type { CliContext } from '#base/cli.ts';
-import { plain } from '#base/log.ts';
+import { plain } from '#base/plain.ts';
 
 export interface ProgressLine {
   show(text: string, done?: number, total?: number): void;

@@ -1,7 +1,7 @@
 /** `farfield run`: submit, follow in plain words, fetch, verify. Ctrl-C detaches; the call goes on. */
 import type { Command } from 'commander';
 import { type CliContext, type RegisterVerb, writeLine } from '#base/cli.ts';
-import { plain } from '#base/log.ts';
+import { plain } from '#base/plain.ts';
 import { FarfieldError } from '#kernel/errors.ts';
 import type { Outcome } from '../ts/outcome.ts';
 import type { Ticket } from '../ts/tracker.ts';

@@ -1,7 +1,7 @@
 /** `farfield status`: the broker's word on where calls are, said as such. */
 import type { Command } from 'commander';
 import { type CliContext, type RegisterVerb, writeJson, writeLine } from '#base/cli.ts';
-import { plain } from '#base/log.ts';
+import { plain } from '#base/plain.ts';
 import type { TicketStatus } from '#protos/http.ts';
 import { openClient, parseTarget } from './common.ts';
 

@@ -1,7 +1,7 @@
 /** `farfield submit`: like run, but prints the id and leaves. */
 import type { Command } from 'commander';
 import { type RegisterVerb, writeJson, writeLine } from '#base/cli.ts';
-import { plain } from '#base/log.ts';
+import { plain } from '#base/plain.ts';
 import { type CallOptions, callOptions, submitCall } from './call.ts';
 import { openClient } from './common.ts';
 import { createProgress } from './progress.ts';
