@@ -14,7 +14,6 @@ import protobuf from 'protobufjs';
 
 const root = join(dirname(fileURLToPath(import.meta.url)), '..');
 const source = join(root, 'protos/link.proto');
-const folder = join(root, 'protos/generated');
 
 const SCALARS: Readonly<Record<string, string>> = {
   string: 'string',
@@ -67,17 +66,24 @@ function types(): string {
   ].join('\n');
 }
 
-const keep = '--no-create --no-verify --no-convert --no-delimited --no-typeurl --no-service --no-comments'.split(' ');
-mkdirSync(folder, { recursive: true });
-const pbjs = createRequire(import.meta.url).resolve('protobufjs-cli/bin/pbjs');
-const shape = ['-t', 'static-module', '-w', 'esm', '--es6', '--dependency', 'protobufjs/minimal.js', '--force-number'];
-const code = join(folder, 'link.js');
-execFileSync(process.execPath, [pbjs, ...shape, ...keep, '-o', code, source], { stdio: 'inherit' });
-const generated = readFileSync(code, 'utf8')
-  // Undefined and not null for what is absent: `message.outcome !== undefined` is how everybody asks.
-  .replace(/(\.prototype\.\w+ = )null;/g, '$1$$undefined;')
-  // A 64-bit field is a number, also when it is absent and even where `long` is installed.
-  .replace(/\$util\.Long \? .*? : (0\b)/g, '$1');
-if (generated.includes('Long.from')) throw new Error('protobufjs generates Long in a place that is not known here');
-writeFileSync(code, generated);
-writeFileSync(join(folder, 'link.d.ts'), types());
+const KEEP = '--no-create --no-verify --no-convert --no-delimited --no-typeurl --no-service --no-comments'.split(' ');
+const SHAPE = ['-t', 'static-module', '-w', 'esm', '--es6', '--dependency', 'protobufjs/minimal.js', '--force-number'];
+
+/** Into `folder`, so that a test can compare what is committed with what would be generated now. */
+export function generate(folder: string): void {
+  mkdirSync(folder, { recursive: true });
+  const pbjs = createRequire(import.meta.url).resolve('protobufjs-cli/bin/pbjs');
+  const code = join(folder, 'link.js');
+  // The file's name goes into no output, and the folder neither: the same source gives the same bytes anywhere.
+  execFileSync(process.execPath, [pbjs, ...SHAPE, ...KEEP, '-o', code, source], { stdio: 'inherit' });
+  const generated = readFileSync(code, 'utf8')
+    // Undefined and not null for what is absent: `message.outcome !== undefined` is how everybody asks.
+    .replace(/(\.prototype\.\w+ = )null;/g, '$1$$undefined;')
+    // A 64-bit field is a number, also when it is absent and even where `long` is installed.
+    .replace(/\$util\.Long \? .*? : (0\b)/g, '$1');
+  if (generated.includes('Long.from')) throw new Error('protobufjs generates Long in a place that is not known here');
+  writeFileSync(code, generated);
+  writeFileSync(join(folder, 'link.d.ts'), types());
+}
+
+if (import.meta.main) generate(join(root, 'protos/generated'));

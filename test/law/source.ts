@@ -17,9 +17,9 @@ export interface SourceFile {
   readonly path: string;
   readonly lines: number;
   readonly imports: readonly Import[];
-  /** Longest function, in lines, with where it begins. */
-  readonly longestFunction: { readonly lines: number; readonly line: number };
-  /** `Date.now`, `process.env` and the like, as written. */
+  /** Every function, by where it begins. */
+  readonly functions: readonly { readonly line: number; readonly lines: number }[];
+  /** `Date.now`, `process.env`, `crypto.randomUUID`, `setTimeout` and the like, however they are reached. */
   readonly globalReads: readonly { readonly text: string; readonly line: number }[];
 }
 
@@ -36,52 +36,95 @@ export function readSource(path: string): SourceFile {
   return parseSource(path, readFileSync(`${root}/${path}`, 'utf8'));
 }
 
-/** Stripping replaces types by spaces, so positions and lines stay those of the file. Type-only imports vanish with them. */
+/** Stripping replaces types by spaces, so positions and lines stay those of the file. */
 export function parseSource(path: string, text: string): SourceFile {
   const code = stripTypeScriptTypes(text, { mode: 'strip' });
   const tree = parse(code, { ecmaVersion: 'latest', sourceType: 'module', locations: true, allowHashBang: true });
   const imports: Import[] = [];
+  const functions: { line: number; lines: number }[] = [];
   const globalReads: { text: string; line: number }[] = [];
-  let longest = { lines: 0, line: 0 };
   visit(tree, (node) => {
     const line = node.loc?.start.line ?? 0;
-    if (
-      (node.type === 'ImportDeclaration' ||
-        node.type === 'ExportNamedDeclaration' ||
-        node.type === 'ExportAllDeclaration') &&
-      node.source
-    ) {
-      imports.push({ specifier: String(node.source.value), dynamic: false, line });
-    }
-    if (node.type === 'ImportExpression' && node.source.type === 'Literal') {
-      imports.push({ specifier: String(node.source.value), dynamic: true, line });
-    }
-    if (
-      node.type === 'FunctionDeclaration' ||
-      node.type === 'FunctionExpression' ||
-      node.type === 'ArrowFunctionExpression'
-    ) {
-      const lines = (node.loc?.end.line ?? 0) - line + 1;
-      if (lines > longest.lines) longest = { lines, line };
-    }
-    if (node.type === 'MemberExpression' && node.object.type === 'Identifier' && node.property.type === 'Identifier') {
-      globalReads.push({ text: `${node.object.name}.${node.property.name}`, line });
-    }
-    if (
-      node.type === 'NewExpression' &&
-      node.callee.type === 'Identifier' &&
-      node.callee.name === 'Date' &&
-      node.arguments.length === 0
-    ) {
-      globalReads.push({ text: 'new Date()', line });
-    }
+    const specifier = specifierOf(node);
+    if (specifier !== undefined) imports.push({ specifier, dynamic: node.type === 'ImportExpression', line });
+    if (FUNCTIONS.has(node.type)) functions.push({ line, lines: (node.loc?.end.line ?? 0) - line + 1 });
+    for (const read of readsOf(node)) globalReads.push({ text: read, line });
   });
-  // Types are erased before parsing, but a type-only import across processes is coupling all the same.
-  for (const [index, content] of text.split('\n').entries()) {
-    const typeImport = /^\s*(?:import|export) type .*from '([^']+)'/.exec(content);
-    if (typeImport?.[1] !== undefined) imports.push({ specifier: typeImport[1], dynamic: false, line: index + 1 });
+  const found = new Set(imports.map(({ specifier }) => specifier));
+  imports.push(...typeImports(text).filter(({ specifier }) => !found.has(specifier)));
+  return { path, lines: text.split('\n').length - 1, imports, functions, globalReads };
+}
+
+const FUNCTIONS: ReadonlySet<string> = new Set([
+  'FunctionDeclaration',
+  'FunctionExpression',
+  'ArrowFunctionExpression',
+]);
+
+function specifierOf(node: AnyNode): string | undefined {
+  switch (node.type) {
+    case 'ImportDeclaration':
+    case 'ExportAllDeclaration':
+      return String(node.source.value);
+    case 'ExportNamedDeclaration':
+      return node.source ? String(node.source.value) : undefined;
+    case 'ImportExpression':
+      return node.source.type === 'Literal' ? String(node.source.value) : undefined;
+    default:
+      return undefined;
   }
-  return { path, lines: text.split('\n').length - 1, imports, longestFunction: longest, globalReads };
+}
+
+/** Erased before parsing, and coupling all the same: `import type { .. } from 'x'` over many lines, `import('x').Y`. */
+function typeImports(text: string): Import[] {
+  const forms = /\b(?:import|export)\s+type\b[^;'"]*?\bfrom\s+'([^']+)'|\bimport\(\s*'([^']+)'\s*\)/g;
+  return [...text.matchAll(forms)].map((match) => ({
+    specifier: match[1] ?? match[2] ?? '',
+    dynamic: false,
+    line: text.slice(0, match.index).split('\n').length,
+  }));
+}
+
+/** Modules whose exports are globals by another name. */
+const GLOBAL_MODULES: Readonly<Record<string, string>> = {
+  process: 'process.',
+  crypto: 'crypto.',
+  perf_hooks: '',
+  timers: '',
+  'timers/promises': '',
+};
+
+/** The globals that a node reads, by their usual names. */
+function readsOf(node: AnyNode): string[] {
+  if (node.type === 'MemberExpression') {
+    const owner = nameOf(node.object);
+    const name = nameOf(node.property);
+    return owner === undefined || name === undefined ? [] : [`${owner}.${name}`];
+  }
+  if (node.type === 'VariableDeclarator' && node.id.type === 'ObjectPattern' && node.init) {
+    const owner = nameOf(node.init);
+    const keys = node.id.properties.map((one) => (one.type === 'Property' ? nameOf(one.key) : undefined));
+    return owner === undefined ? [] : keys.flatMap((key) => (key === undefined ? [] : [`${owner}.${key}`]));
+  }
+  if (node.type === 'ImportDeclaration') {
+    const prefix = GLOBAL_MODULES[String(node.source.value).replace(/^node:/, '')];
+    if (prefix === undefined) return [];
+    return node.specifiers.flatMap((one) =>
+      one.type === 'ImportSpecifier' ? [`${prefix}${nameOf(one.imported) ?? ''}`] : [],
+    );
+  }
+  if (node.type === 'CallExpression' && node.callee.type === 'Identifier') return [node.callee.name];
+  if (node.type === 'NewExpression' && nameOf(node.callee) === 'Date' && node.arguments.length === 0) return ['Date'];
+  return [];
+}
+
+/** `process`, `globalThis.process` and `'process'` are one name. */
+function nameOf(node: AnyNode): string | undefined {
+  if (node.type === 'Identifier') return node.name;
+  if (node.type === 'Literal') return typeof node.value === 'string' ? node.value : undefined;
+  if (node.type === 'MemberExpression' && node.object.type === 'Identifier' && node.object.name === 'globalThis')
+    return nameOf(node.property);
+  return undefined;
 }
 
 function visit(node: Node, found: (node: AnyNode) => void): void {
