@@ -210,7 +210,10 @@ export class Agent implements AgentControl {
     const answer = await this.#ledger.query({ kind: 'open' });
     if (answer.kind !== 'open') return;
     this.#blocks = this.#createBlocks();
-    for (const open of answer.tickets) this.#engine.keep(restoreWork(open, this.#policy.current));
+    for (const open of answer.tickets) {
+      const work = restoreWork(open, this.#policy.current);
+      this.#engine.keep(work, work.open);
+    }
     this.#engine.resume();
   }
 

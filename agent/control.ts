@@ -28,10 +28,23 @@ export interface AgentStatus {
   readonly reason?: string;
   readonly descriptor: { readonly seq: number; readonly expS: number };
   readonly policy: { readonly digest: string; readonly rules: number; readonly problem?: string };
-  readonly link: { readonly state: 'live' | 'dialling' | 'waiting' | 'stopped'; readonly via: string; readonly detail: string };
+  readonly link: {
+    readonly state: 'live' | 'dialling' | 'waiting' | 'stopped';
+    readonly via: string;
+    readonly detail: string;
+  };
   readonly broker: string;
-  readonly ledger: { readonly epoch: { readonly n: number; readonly since: number }; readonly commits: number; readonly packsToSend: number };
-  readonly work: { readonly tickets: number; readonly waiting: number; readonly leased: number; readonly stale: number };
+  readonly ledger: {
+    readonly epoch: { readonly n: number; readonly since: number };
+    readonly commits: number;
+    readonly packsToSend: number;
+  };
+  readonly work: {
+    readonly tickets: number;
+    readonly waiting: number;
+    readonly leased: number;
+    readonly stale: number;
+  };
   readonly blocks: readonly BlockView[];
 }
 

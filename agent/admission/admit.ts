@@ -198,7 +198,7 @@ export class AdmissionDesk {
     const leased = new Set(result.leased);
     if (offer !== undefined && leased.size < offer.count) engine.withdraw(offer, work, offer.count - leased.size);
     if (result.fresh.length === 0) return;
-    engine.keep(work);
+    engine.keep(work, result.fresh.length);
     for (const i of result.fresh) {
       const refusal = bad.get(i);
       if (refusal !== undefined) engine.refuseAll(work, [i], refusal);
@@ -260,7 +260,7 @@ export class AdmissionDesk {
     const open = this.#o.engine.find(ticketId(chain.principal, token.claims.jti));
     if (open !== undefined) return open;
     const ticket = this.#rowOf(token, chain.principal, delivery);
-    return createWork({ token, chain, manifest, choice: match?.choices[0], ticket });
+    return createWork({ token, chain, manifest, choice: match?.choices[0], rule: match?.rule, ticket });
   }
 
   #rowOf(token: TicketToken, principal: string, { chain, manifest, ticket }: Delivery): NewTicket {

@@ -447,7 +447,9 @@ function purge(sql: Statements, nowS: number): LedgerResult {
     const packs = sql('delete from pack_ticket where ticketNo = ? returning packNo').all(no) as { packNo: number }[];
     // A pack may hold receipts of a ticket that is still kept.
     for (const { packNo } of packs)
-      sql('delete from pack where no = ? and not exists (select 1 from pack_ticket where packNo = pack.no)').run(packNo);
+      sql('delete from pack where no = ? and not exists (select 1 from pack_ticket where packNo = pack.no)').run(
+        packNo,
+      );
     sql('delete from ticket where no = ?').run(no);
   }
   sql('delete from tombstone where keepUntil < ?').run(nowS);

@@ -30,14 +30,18 @@ export function chooseFolder(context: CliContext, options: FolderOptions): Agent
   const [only] = names;
   if (only !== undefined && names.length === 1) return agentFolder(join(all, only));
   if (only === undefined) {
-    throw new FarfieldError('E_NOT_FOUND', `there is no endpoint in ${all}; make one with \`farfield endpoint init --name NAME\`, or name its folder with --state`);
+    throw new FarfieldError(
+      'E_NOT_FOUND',
+      `there is no endpoint in ${all}; make one with \`farfield endpoint init --name NAME\`, or name its folder with --state`,
+    );
   }
   throw usage(`there are several endpoints (${names.join(', ')}); say which with --name or --state`);
 }
 
 /** A name as it may be a folder's. */
 export function fileName(name: string): string {
-  if (!/^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/.test(name)) throw usage(`"${name}" is no name for a folder: letters, digits, dots and dashes, at most 64; or use --state`);
+  if (!/^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/.test(name))
+    throw usage(`"${name}" is no name for a folder: letters, digits, dots and dashes, at most 64; or use --state`);
   return name;
 }
 
@@ -47,7 +51,12 @@ export async function askStatus(folder: AgentFolder, signal?: AbortSignal): Prom
 }
 
 /** The running agent's answer; undefined where none runs. */
-export async function askRunning(folder: AgentFolder, verb: string, body: object = {}, signal?: AbortSignal): Promise<unknown> {
+export async function askRunning(
+  folder: AgentFolder,
+  verb: string,
+  body: object = {},
+  signal?: AbortSignal,
+): Promise<unknown> {
   try {
     return await callControl(folder.control, verb, body, signal);
   } catch (reason) {
@@ -65,6 +74,7 @@ export function parseUntil(text: string, nowMs: number): number {
   }
   const isTime = /^\d{4}-\d{2}-\d{2}(T\d{2}:\d{2}(:\d{2})?(Z|[+-]\d{2}:\d{2}))?$/.test(text);
   const ms = isTime ? Date.parse(text) : Number.NaN;
-  if (Number.isNaN(ms)) throw usage(`"${text}" is no time: write a date (2027-01-01), a time with its zone, or a duration (12h, 30d)`);
+  if (Number.isNaN(ms))
+    throw usage(`"${text}" is no time: write a date (2027-01-01), a time with its zone, or a duration (12h, 30d)`);
   return Math.floor(ms / 1000);
 }

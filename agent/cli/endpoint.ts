@@ -3,14 +3,23 @@ import { existsSync, writeFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import type { Command } from 'commander';
 import { type CliContext, type RegisterVerb, usage, writeJson, writeLine } from '#base/cli.ts';
-import { plainLine } from '#base/log.ts';
+import { plainLine } from '#base/plain.ts';
 import { CONFIG_TEMPLATE, policyTemplate, readAgentConfig } from '../config.ts';
 import type { AgentStatus } from '../control.ts';
 import { joinBroker } from '../identity/enrol.ts';
 import { agentFolder } from '../identity/folder.ts';
 import { readIdentity } from '../identity/identity.ts';
 import { createEndpoint, renewEndpoint } from '../identity/root.ts';
-import { askRunning, askStatus, chooseFolder, endpointsFolder, type FolderOptions, fileName, parseUntil, rootsFolder } from './common.ts';
+import {
+  askRunning,
+  askStatus,
+  chooseFolder,
+  endpointsFolder,
+  type FolderOptions,
+  fileName,
+  parseUntil,
+  rootsFolder,
+} from './common.ts';
 import { startAgent, stopAgent } from './process.ts';
 import { describeStatus } from './status.ts';
 import { trustKey } from './trust.ts';
@@ -26,7 +35,9 @@ export const register: RegisterVerb = (program, context) => {
 
 /** Every verb may name its endpoint. */
 function withFolder(command: Command): Command {
-  return command.option('--state <folder>', "the endpoint's folder").option('--name <name>', 'its name, where it lies in the usual place');
+  return command
+    .option('--state <folder>', "the endpoint's folder")
+    .option('--name <name>', 'its name, where it lies in the usual place');
 }
 
 const isJson = (command: Command): boolean => command.optsWithGlobals().json === true;
@@ -41,17 +52,34 @@ function show(context: CliContext, command: Command, value: object, lines: reado
 function registerInit(endpoint: Command, context: CliContext): void {
   endpoint
     .command('init')
-    .description('make an endpoint here: a root key (kept apart), an online key, a descriptor, a policy that allows nothing')
+    .description(
+      'make an endpoint here: a root key (kept apart), an online key, a descriptor, a policy that allows nothing',
+    )
     .requiredOption('--name <name>', 'what people call it; the id is the key')
     .option('--state <folder>', "the endpoint's folder (default: endpoints/NAME in your Farfield folder)")
     .option('--roots <folder>', 'where the root key is kept (default: roots in your Farfield folder)')
     .action(async (options: { name: string; state?: string; roots?: string }, command: Command) => {
-      const place = options.state === undefined ? join(endpointsFolder(context), fileName(options.name)) : resolve(context.cwd, options.state);
+      const place =
+        options.state === undefined
+          ? join(endpointsFolder(context), fileName(options.name))
+          : resolve(context.cwd, options.state);
       const folder = agentFolder(place);
-      const made = await createEndpoint({ name: options.name, folder, roots: rootsFolder(context, options.roots), nowS: nowS(context) });
+      const made = await createEndpoint({
+        name: options.name,
+        folder,
+        roots: rootsFolder(context, options.roots),
+        nowS: nowS(context),
+      });
       if (!existsSync(folder.policy)) writeFileSync(folder.policy, policyTemplate(made.endpoint), { mode: 0o600 });
       if (!existsSync(folder.config)) writeFileSync(folder.config, CONFIG_TEMPLATE, { mode: 0o600 });
-      const facts = { endpoint: made.endpoint, name: made.name, state: folder.root, root: made.rootFile, policy: folder.policy, until: made.expS };
+      const facts = {
+        endpoint: made.endpoint,
+        name: made.name,
+        state: folder.root,
+        root: made.rootFile,
+        policy: folder.policy,
+        until: made.expS,
+      };
       show(context, command, facts, [
         made.endpoint,
         `its root key is ${made.rootFile}: move it to a safe place; it is needed again before ${dateOf(made.expS)} (\`farfield endpoint renew\`)`,
@@ -61,7 +89,11 @@ function registerInit(endpoint: Command, context: CliContext): void {
 }
 
 function registerJoin(endpoint: Command, context: CliContext): void {
-  withFolder(endpoint.command('join').description('enrol at a broker with a one-use token of `farfield broker invite --endpoint ID`'))
+  withFolder(
+    endpoint
+      .command('join')
+      .description('enrol at a broker with a one-use token of `farfield broker invite --endpoint ID`'),
+  )
     .argument('<token>', 'ff1....')
     .action(async (token: string, options: FolderOptions, command: Command) => {
       const folder = chooseFolder(context, options);
@@ -74,7 +106,11 @@ function registerJoin(endpoint: Command, context: CliContext): void {
 }
 
 function registerTrust(endpoint: Command, context: CliContext): void {
-  withFolder(endpoint.command('trust').description("pin a person's long-term key in the policy; a rule must still say what it may run"))
+  withFolder(
+    endpoint
+      .command('trust')
+      .description("pin a person's long-term key in the policy; a rule must still say what it may run"),
+  )
     .argument('<kid>', "the key's id, as `farfield keys show` prints it")
     .requiredOption('--sub <name>', 'the name that rules use: who: { pin: NAME }')
     .requiredOption('--until <time>', 'a date, a time with its zone, or a duration such as 12h or 30d')
@@ -92,12 +128,21 @@ function registerTrust(endpoint: Command, context: CliContext): void {
 }
 
 function registerRenew(endpoint: Command, context: CliContext): void {
-  withFolder(endpoint.command('renew').description('sign the next descriptor with the root key: another 30 days for the online key'))
+  withFolder(
+    endpoint
+      .command('renew')
+      .description('sign the next descriptor with the root key: another 30 days for the online key'),
+  )
     .option('--roots <folder>', 'where the root key is')
     .option('--rotate', 'make a new online key: the old one may have been read')
     .action(async (options: FolderOptions & { roots?: string; rotate?: boolean }, command: Command) => {
       const folder = chooseFolder(context, options);
-      const renewed = await renewEndpoint({ folder, roots: rootsFolder(context, options.roots), nowS: nowS(context), rotate: options.rotate === true });
+      const renewed = await renewEndpoint({
+        folder,
+        roots: rootsFolder(context, options.roots),
+        nowS: nowS(context),
+        rotate: options.rotate === true,
+      });
       const running = (await askRunning(folder, 'reload')) !== undefined;
       show(context, command, { endpoint: renewed.endpoint, seq: renewed.seq, until: renewed.expS, running }, [
         `descriptor ${renewed.seq} of ${renewed.name} holds until ${dateOf(renewed.expS)}${running ? '; the running agent has it' : ''}`,
@@ -115,7 +160,9 @@ function registerProcess(endpoint: Command, context: CliContext): void {
       readAgentConfig(folder.config);
       const status = await startAgent(context, folder, options.detach === true);
       if (status === undefined) return;
-      show(context, command, status, [`${identity.name} (${identity.endpoint}) runs as process ${status.pid}; its log is ${folder.log}`]);
+      show(context, command, status, [
+        `${identity.name} (${identity.endpoint}) runs as process ${status.pid}; its log is ${folder.log}`,
+      ]);
     });
   withFolder(endpoint.command('stop').description('end the agent, its pilots and what they run'))
     .option('--keep-blocks', 'leave the pilots: the next agent takes them over')
@@ -124,23 +171,32 @@ function registerProcess(endpoint: Command, context: CliContext): void {
       const stopped = await stopAgent(context, folder, options.keepBlocks !== true);
       show(context, command, { stopped }, [stopped ? 'stopped' : 'it was not running']);
     });
-  withFolder(endpoint.command('resume').description('go on after a pause: failed starts, or a clock that jumped')).action(async (options: FolderOptions, command: Command) => {
+  withFolder(
+    endpoint.command('resume').description('go on after a pause: failed starts, or a clock that jumped'),
+  ).action(async (options: FolderOptions, command: Command) => {
     const status = (await askRunning(chooseFolder(context, options), 'resume')) as AgentStatus | undefined;
     if (status === undefined) throw usage('no agent runs for this endpoint; there is nothing to resume');
     show(context, command, status, describeStatus(status, context.clock.now()));
   });
-  withFolder(endpoint.command('status').description('what it is, whether it runs, and what it does')).action(async (options: FolderOptions, command: Command) => {
-    const folder = chooseFolder(context, options);
-    const status = await askStatus(folder);
-    if (status !== undefined) {
-      show(context, command, status, describeStatus(status, context.clock.now()));
-      return;
-    }
-    const identity = readIdentity(folder, nowS(context));
-    show(context, command, { endpoint: identity.endpoint, name: identity.name, state: 'stopped', until: identity.expS }, [
-      `${plainLine(identity.name)}  ${identity.endpoint}`,
-      'state    stopped; start it with `farfield endpoint start --detach`',
-      `keys     online key until ${dateOf(identity.expS)}`,
-    ]);
-  });
+  withFolder(endpoint.command('status').description('what it is, whether it runs, and what it does')).action(
+    async (options: FolderOptions, command: Command) => {
+      const folder = chooseFolder(context, options);
+      const status = await askStatus(folder);
+      if (status !== undefined) {
+        show(context, command, status, describeStatus(status, context.clock.now()));
+        return;
+      }
+      const identity = readIdentity(folder, nowS(context));
+      show(
+        context,
+        command,
+        { endpoint: identity.endpoint, name: identity.name, state: 'stopped', until: identity.expS },
+        [
+          `${plainLine(identity.name)}  ${identity.endpoint}`,
+          'state    stopped; start it with `farfield endpoint start --detach`',
+          `keys     online key until ${dateOf(identity.expS)}`,
+        ],
+      );
+    },
+  );
 }

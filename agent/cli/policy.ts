@@ -1,10 +1,10 @@
 /** `farfield policy test`: the agent's own decision, without an agent. */
 import { readFileSync, statSync } from 'node:fs';
 import { resolve } from 'node:path';
+import type { Command } from 'commander';
 import { type Static, Type as T } from 'typebox';
 import { type CliContext, type RegisterVerb, usage, writeJson, writeLine } from '#base/cli.ts';
-import type { Command } from 'commander';
-import { plain } from '#base/log.ts';
+import { plain } from '#base/plain.ts';
 import { fromUtf8 } from '#kernel/bytes.ts';
 import { FarfieldError } from '#kernel/errors.ts';
 import { parseStrict } from '#kernel/json.ts';
@@ -54,7 +54,9 @@ export const register: RegisterVerb = (program, context) => {
 const uidOf = (): number => process.getuid?.() ?? 0;
 
 function checkFile(context: CliContext, options: TestOptions, given: string | undefined, json: boolean): void {
-  const path = given ?? (options.policy === undefined ? chooseFolder(context, options).policy : resolve(context.cwd, options.policy));
+  const path =
+    given ??
+    (options.policy === undefined ? chooseFolder(context, options).policy : resolve(context.cwd, options.policy));
   const policy = readPolicy(path, undefined, uidOf());
   if (json) {
     writeJson(context.stdout, { policy: path, digest: policy.digest, rules: policy.rules.map((rule) => rule.name) });
@@ -63,7 +65,10 @@ function checkFile(context: CliContext, options: TestOptions, given: string | un
   writeLine(context.stdout, `${path} is a good policy (${policy.digest.slice(0, 19)})`);
   for (const rule of policy.rules) {
     const open = rule.runtimes.has('process') ? '; its work is not contained (runtime process)' : '';
-    writeLine(context.stdout, plain(`  rule "${rule.name}": for ${[...rule.pins].join(', ')}, in ${[...rule.runtimes].join(', ')}${open}`));
+    writeLine(
+      context.stdout,
+      plain(`  rule "${rule.name}": for ${[...rule.pins].join(', ')}, in ${[...rule.runtimes].join(', ')}${open}`),
+    );
   }
   if (policy.rules.length === 0) writeLine(context.stdout, '  no rules: nothing is allowed');
 }
@@ -87,7 +92,10 @@ function testCall(context: CliContext, options: TestOptions, path: string, json:
     known: () => undefined,
   });
   if (json) {
-    const outcome = admission.kind === 'refuse' ? { ...admission.refusal } : { rule: admission.kind === 'admit' ? admission.rule.name : undefined };
+    const outcome =
+      admission.kind === 'refuse'
+        ? { ...admission.refusal }
+        : { rule: admission.kind === 'admit' ? admission.rule.name : undefined };
     writeJson(context.stdout, { outcome: admission.kind, ...outcome, lines });
   } else for (const line of lines) writeLine(context.stdout, plain(line));
   if (admission.kind === 'refuse') throw new FarfieldError(admission.refusal.code, 'this policy refuses the call');
@@ -102,6 +110,9 @@ function readCall(path: string): Static<typeof CallFile> {
     if (cause instanceof FarfieldError) throw cause;
     throw new FarfieldError('E_NOT_FOUND', `cannot read ${path}`, { cause });
   }
-  if (/^eyJ/.test(fromUtf8(text).trimStart())) throw usage(`${path} is a bare ticket: policies judge its chain and manifest too. Write {"ticket", "chain", "manifest"} as JSON`);
+  if (/^eyJ/.test(fromUtf8(text).trimStart()))
+    throw usage(
+      `${path} is a bare ticket: policies judge its chain and manifest too. Write {"ticket", "chain", "manifest"} as JSON`,
+    );
   return assertShape(CallFile, parseStrict(text, 'E_USAGE'), 'E_USAGE', path);
 }

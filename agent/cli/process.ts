@@ -9,7 +9,7 @@ import { spawn } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import type { CliContext } from '#base/cli.ts';
-import { plain } from '#base/log.ts';
+import { plain } from '#base/plain.ts';
 import { pidAlive, startDetached } from '#base/process.ts';
 import { FarfieldError } from '#kernel/errors.ts';
 import type { AgentStatus } from '../control.ts';
@@ -28,13 +28,23 @@ function agentProgram(): string {
 }
 
 function environment(context: CliContext): Record<string, string> {
-  return Object.fromEntries(Object.entries(context.env).filter((pair): pair is [string, string] => pair[1] !== undefined));
+  return Object.fromEntries(
+    Object.entries(context.env).filter((pair): pair is [string, string] => pair[1] !== undefined),
+  );
 }
 
 /** The status of the detached agent; undefined after a foreground one has ended well. */
-export async function startAgent(context: CliContext, folder: AgentFolder, detach: boolean): Promise<AgentStatus | undefined> {
+export async function startAgent(
+  context: CliContext,
+  folder: AgentFolder,
+  detach: boolean,
+): Promise<AgentStatus | undefined> {
   const running = await askStatus(folder);
-  if (running !== undefined) throw new FarfieldError('E_CONFLICT', `the agent of this endpoint runs already as process ${running.pid}; \`farfield endpoint stop\` ends it`);
+  if (running !== undefined)
+    throw new FarfieldError(
+      'E_CONFLICT',
+      `the agent of this endpoint runs already as process ${running.pid}; \`farfield endpoint stop\` ends it`,
+    );
   const [node = process.execPath] = context.self;
   if (!detach) return foreground(context, node, folder);
   const handle = await startDetached({
@@ -53,7 +63,10 @@ export async function startAgent(context: CliContext, folder: AgentFolder, detac
     if (!pidAlive(handle)) throw new FarfieldError('E_UNAVAILABLE', `the agent ended at its start: ${logTail(folder)}`);
     await context.clock.sleep(LOOK_MS, context.signal);
   }
-  throw new FarfieldError('E_TIMEOUT', `the agent (process ${handle.pid}) does not answer after ${START_LIMIT_MS / 1000} s; its log is ${folder.log}`);
+  throw new FarfieldError(
+    'E_TIMEOUT',
+    `the agent (process ${handle.pid}) does not answer after ${START_LIMIT_MS / 1000} s; its log is ${folder.log}`,
+  );
 }
 
 async function foreground(context: CliContext, node: string, folder: AgentFolder): Promise<undefined> {
@@ -66,7 +79,8 @@ async function foreground(context: CliContext, node: string, folder: AgentFolder
     child.once('exit', done);
   });
   context.signal.removeEventListener('abort', pass);
-  if (code !== 0) throw new FarfieldError('E_UNAVAILABLE', `the agent ended with ${code === null ? 'a signal' : `code ${code}`}`);
+  if (code !== 0)
+    throw new FarfieldError('E_UNAVAILABLE', `the agent ended with ${code === null ? 'a signal' : `code ${code}`}`);
   return undefined;
 }
 
@@ -89,5 +103,8 @@ export async function stopAgent(context: CliContext, folder: AgentFolder, blocks
     if ((await askStatus(folder, context.signal)) === undefined) return true;
     await context.clock.sleep(LOOK_MS, context.signal);
   }
-  throw new FarfieldError('E_TIMEOUT', `the agent is still ending after ${STOP_LIMIT_MS / 1000} s; its log is ${folder.log}`);
+  throw new FarfieldError(
+    'E_TIMEOUT',
+    `the agent is still ending after ${STOP_LIMIT_MS / 1000} s; its log is ${folder.log}`,
+  );
 }

@@ -1,5 +1,5 @@
 /** `farfield endpoint status` in words. */
-import { plainLine } from '#base/log.ts';
+import { plainLine } from '#base/plain.ts';
 import type { AgentStatus } from '../control.ts';
 
 const DAY_MS = 86_400_000;
@@ -18,9 +18,12 @@ export function describeStatus(status: AgentStatus, nowMs: number): string[] {
     `ledger   epoch ${ledger.epoch.n}, ${ledger.packsToSend} packs on their way to the broker`,
   ];
   for (const block of blocks) {
-    lines.push(`block    ${block.id} ${block.state}: ${block.pilots} pilots, ${block.busy} of ${block.slots} slots busy${block.detail === '' ? '' : `; ${plainLine(block.detail, 500)}`}`);
+    lines.push(
+      `block    ${block.id} ${block.state}: ${block.pilots} pilots, ${block.busy} of ${block.slots} slots busy${block.detail === '' ? '' : `; ${plainLine(block.detail, 500)}`}`,
+    );
   }
   const days = Math.floor((descriptor.expS * 1000 - nowMs) / DAY_MS);
-  if (days < RENEW_NOTICE_DAYS) lines.push(`keys     the online key ends in ${days} days: run \`farfield endpoint renew\` where the root key is`);
+  if (days < RENEW_NOTICE_DAYS)
+    lines.push(`keys     the online key ends in ${days} days: run \`farfield endpoint renew\` where the root key is`);
   return lines;
 }

@@ -21,11 +21,18 @@ export interface Trust {
 
 /** Adds the pin, or moves the end of one that is there. Returns what it replaced. */
 export async function trustKey(path: string, endpoint: string, trust: Trust): Promise<{ readonly renewed: boolean }> {
-  if (!THUMBPRINT.test(trust.kid)) throw new FarfieldError('E_USAGE', `"${trust.kid}" is no key id: 43 characters, as \`farfield keys show\` prints it`);
+  if (!THUMBPRINT.test(trust.kid))
+    throw new FarfieldError(
+      'E_USAGE',
+      `"${trust.kid}" is no key id: 43 characters, as \`farfield keys show\` prints it`,
+    );
   const before = readFileSync(path, 'utf8');
   const { text, renewed } = withPin(before, path, trust);
   const bytes = utf8(text);
-  resolvePolicy(loadYaml(text, path).value, bytes, { endpoint, readJwks: (name) => JSON.parse(readFileSync(join(dirname(path), name), 'utf8')) });
+  resolvePolicy(loadYaml(text, path).value, bytes, {
+    endpoint,
+    readJwks: (name) => JSON.parse(readFileSync(join(dirname(path), name), 'utf8')),
+  });
   await writeDurable(path, bytes, 0o600);
   return { renewed };
 }
@@ -33,9 +40,14 @@ export async function trustKey(path: string, endpoint: string, trust: Trust): Pr
 function withPin(before: string, path: string, trust: Trust): { text: string; renewed: boolean } {
   const doc = parseDocument(before);
   const [problem] = doc.errors;
-  if (problem !== undefined) throw new FarfieldError('E_BAD_REQUEST', `${basename(path)} is no YAML: ${problem.message}`);
+  if (problem !== undefined)
+    throw new FarfieldError('E_BAD_REQUEST', `${basename(path)} is no YAML: ${problem.message}`);
   // A date of whole days reads better; a pin for an hour needs its minutes.
-  const entry = { kid: trust.kid, name: trust.name, until: new Date(trust.untilS * 1000).toISOString().replace(/\.\d+Z$/, 'Z') };
+  const entry = {
+    kid: trust.kid,
+    name: trust.name,
+    until: new Date(trust.untilS * 1000).toISOString().replace(/\.\d+Z$/, 'Z'),
+  };
   if (!doc.hasIn(['authorities', 'pinned'])) doc.setIn(['authorities', 'pinned'], doc.createNode([]));
   const pinned = doc.getIn(['authorities', 'pinned']);
   if (!isSeq(pinned)) throw new FarfieldError('E_BAD_REQUEST', `authorities.pinned in ${path} is no list`);

@@ -18,6 +18,7 @@ import type { Measured } from '#kernel/tokens/claims.ts';
 import { ITEM } from '../admission/item-state.ts';
 import type { HeldItem, Ledger, NewTicket } from '../admission/ledger.ts';
 import { createEndings, type Ending, type Endings, type Sealed, type SealedItem, sealEndings } from './endings.ts';
+import { createGates, type Gates } from './gates.ts';
 import { isOpen, itemKey, splitKey, type TicketToken, type Work } from './mirror.ts';
 import { createPlacement, inFlightOf, type Place, type Placement, type Runnable } from './placement.ts';
 import { decideRetry } from './retry.ts';
@@ -94,6 +95,8 @@ export class Engine {
   /** Since when a pilot works on what it has, for the measurement of a spec's pace. */
   readonly #busySince = new Map<number, number>();
   readonly #placement: Placement;
+  readonly #gates: Gates;
+  #open = 0;
   readonly #endings: Endings;
   #leaseEpoch: number;
 
@@ -101,6 +104,7 @@ export class Engine {
     this.#o = options;
     this.#leaseEpoch = options.leaseEpoch;
     this.#placement = createPlacement(isRunnable);
+    this.#gates = createGates(({ work }) => work.limits);
     this.#endings = createEndings({
       ledger: options.ledger,
       endpoint: options.endpoint,
@@ -114,23 +118,30 @@ export class Engine {
   }
 
   get waiting(): number {
-    return this.#placement.waiting;
+    return this.#placement.waiting + this.#gates.parked;
   }
 
   find(id: string): Work | undefined {
     return this.#byId.get(id);
   }
 
-  /** Puts a ticket under the engine's care; it stays until its last item has ended. */
-  keep(work: Work): void {
+  /** Puts `opened` more items of a ticket under the engine's care; it stays until its last item has ended. */
+  keep(work: Work, opened: number): void {
+    this.#open += opened;
     this.works.set(work.no, work);
     this.#byId.set(work.ticket.id, work);
+  }
+
+  /** Items that have not ended. */
+  get open(): number {
+    return this.#open;
   }
 
   /** A slot that could take all these items now, so that their lease can ride in the admission's commit. */
   offer(work: Work, items: readonly number[]): Offer | undefined {
     // A queue means that others were first; staged items are not ready.
     if (this.#placement.waiting > 0 || items.some((i) => work.payloads.get(i)?.needsFiles === true)) return undefined;
+    if (!this.#gates.hasRoom(work.limits, items.length)) return undefined;
     for (const pilot of this.#pilots.values()) {
       if (pilot.slots - inFlightOf(pilot) < items.length) continue;
       this.#count(pilot, work, items.length);
@@ -151,11 +162,11 @@ export class Engine {
     waiting: readonly number[],
     leased?: { offer: Offer; items: readonly number[]; attempts: readonly number[] },
   ): void {
-    this.keep(work);
     for (const i of waiting) {
       if (work.cancels[i] === 1) this.#refuse(work, i, 'cancelled', 'E_CANCELLED', 'cancelled before it started');
       else this.#ready(work, i);
     }
+    for (const i of leased?.items ?? []) this.#gates.enter({ work, i });
     if (leased !== undefined)
       this.#launch(leased.offer.pilot, work, leased.offer.leaseEpoch, leased.items, leased.attempts);
     this.dispatch();
@@ -165,6 +176,7 @@ export class Engine {
   resume(): void {
     for (const work of this.works.values()) {
       for (let i = 0; i < work.ticket.n; i++) {
+        if (work.states[i] === ITEM.leased) this.#gates.enter({ work, i });
         if (!isRunnable({ work, i })) {
           const cancelled = work.states[i] === ITEM.waiting && work.cancels[i] === 1 && isOpen(work, i);
           if (cancelled) this.#refuse(work, i, 'cancelled', 'E_CANCELLED', 'cancelled before it started');
@@ -249,6 +261,17 @@ export class Engine {
       // A pilot that is away now learns of it when it redials (attach), or is lost, and the item then ends as cancelled.
       this.#pilots.get(work.pilots[i] ?? 0)?.cancel([heldOf(work, i)], 'cancelled');
     }
+    this.dispatch();
+  }
+
+  /** After a change of policy that kills what it revokes: stops running work that may not start any more. */
+  revoke(refusalOf: (work: Work) => Refusal | undefined): void {
+    for (const work of this.works.values()) {
+      const refusal = refusalOf(work);
+      if (refusal?.code !== 'E_REVOKED') continue;
+      const leased = [...work.states.keys()].filter((i) => work.states[i] === ITEM.leased && work.ending[i] === 0);
+      for (const i of leased) this.#pilots.get(work.pilots[i] ?? 0)?.cancel([heldOf(work, i)], refusal.message);
+    }
   }
 
   /** Ends what may not start any more. */
@@ -260,6 +283,7 @@ export class Engine {
         this.#refuse(work, i, 'expired', 'E_EXPIRED', 'past the time until which it might start; submit it again');
       }
     }
+    this.dispatch();
   }
 
   dispatch(): void {
@@ -320,7 +344,7 @@ export class Engine {
       if (result.items.length > 0) this.#launch(pilot, work, leaseEpoch, result.items, result.attempts);
     } catch (cause) {
       this.#count(pilot, work, -wanted.length);
-      for (const i of wanted) if (isRunnable({ work, i })) this.#enqueue(work, i);
+      for (const i of wanted) if (isRunnable({ work, i })) this.#place(work, i);
       throw cause;
     }
   }
@@ -388,7 +412,16 @@ export class Engine {
   }
 
   #enqueue(work: Work, i: number): void {
+    if (this.#gates.enter({ work, i })) this.#place(work, i);
+  }
+
+  #place(work: Work, i: number): void {
     this.#placement.add(this.#o.specs.of(work).specNo, { work, i });
+  }
+
+  /** An item ended or waits again: who was parked behind it may try. */
+  #leave(work: Work, i: number): void {
+    for (const next of this.#gates.leave({ work, i })) if (isRunnable(next)) this.#enqueue(next.work, next.i);
   }
 
   /** Ends leases without an outcome. */
@@ -407,6 +440,7 @@ export class Engine {
 
   /** After an attempt without success (its item waits again): the next one, or the end. */
   #again(work: Work, i: number, failure: Failure): void {
+    this.#leave(work, i);
     if (work.cancels[i] === 1) {
       this.#refuse(work, i, 'cancelled', 'E_CANCELLED', 'cancelled');
       return;
@@ -498,11 +532,14 @@ export class Engine {
   }
 
   #finish(ending: Ending): void {
-    if (ending.work.states[ending.i] === ITEM.leased) this.#release(ending.work, ending.i);
+    const { work, i } = ending;
+    if (work.states[i] === ITEM.leased) this.#release(work, i);
     this.#endings.end(ending);
+    this.#leave(work, i);
   }
 
   #forget(endings: readonly Ending[]): void {
+    this.#open -= endings.length;
     for (const { work } of endings) {
       if (work.open > 0 || this.works.get(work.no) !== work) continue;
       this.works.delete(work.no);

@@ -11,11 +11,12 @@ import { utf8 } from '#kernel/bytes.ts';
 import { type Chain, openChain } from '#kernel/chain.ts';
 import { parseToken, type Token } from '#kernel/jws.ts';
 import { type Choice, type Match, matchRule } from '#kernel/policy/match.ts';
-import type { ResolvedPolicy } from '#kernel/policy/resolve.ts';
+import type { ResolvedPolicy, ResolvedRule } from '#kernel/policy/resolve.ts';
 import type { ItemBody } from '#kernel/tokens/claims.ts';
 import { type Manifest, openManifest } from '#kernel/tokens/manifest.ts';
 import { ITEM } from '../admission/item-state.ts';
 import type { NewTicket, OpenTicket, Payload } from '../admission/ledger.ts';
+import type { Limit } from './gates.ts';
 
 export type TicketToken = Token<'farfield-ticket+jwt'> | Token<'farfield-batch+jwt'>;
 
@@ -47,6 +48,8 @@ export interface Work {
   /** How it is run: variant, image and runtime, as chosen at admission. */
   readonly choice: Choice;
   readonly chain: Chain;
+  /** Ceilings on how many of its items run at once. */
+  readonly limits: readonly Limit[];
   readonly states: Uint8Array;
   readonly starts: Uint8Array;
   readonly failures: Uint8Array;
@@ -69,14 +72,21 @@ export interface WorkFacts {
   readonly chain: Chain;
   /** Left out for a ticket that is not going to run: then the manifest's first. */
   readonly choice?: Choice | undefined;
+  /** The rule that takes it. */
+  readonly rule?: ResolvedRule | undefined;
 }
 
 export function createWork(facts: WorkFacts): Work {
-  const { n } = facts.ticket;
+  const { ticket, token, manifest, chain } = facts;
+  const { n } = ticket;
   return {
     no: 0,
-    ...facts,
-    choice: facts.choice ?? firstChoice(facts.manifest),
+    ticket,
+    token,
+    manifest,
+    chain,
+    choice: facts.choice ?? firstChoice(manifest),
+    limits: limitsOf(facts),
     states: new Uint8Array(n),
     starts: new Uint8Array(n),
     failures: new Uint8Array(n),
@@ -90,6 +100,17 @@ export function createWork(facts: WorkFacts): Work {
   };
 }
 
+function limitsOf({ rule, ticket, token }: WorkFacts): Limit[] {
+  const limits: Limit[] = [];
+  const most = rule?.ceilings.concurrent ?? Number.POSITIVE_INFINITY;
+  if (rule !== undefined && Number.isFinite(most)) {
+    limits.push({ name: JSON.stringify([rule.name, ticket.principal]), most });
+  }
+  const own = token.typ === 'farfield-batch+jwt' ? token.claims.max?.concurrent : undefined;
+  if (own !== undefined) limits.push({ name: ticket.id, most: own });
+  return limits;
+}
+
 /**
  * A ticket as a restart finds it: its chain and signature were verified before it was written. How it is run is chosen
  * again by the policy of now; where that takes it no more, the launch check says so.
@@ -99,8 +120,8 @@ export function restoreWork(open: OpenTicket, policy: ResolvedPolicy): Work {
   const { ticket } = open;
   const chain = openChain(ticket.chain);
   const manifest = openManifest(ticket.manifest, [...policy.authorities.publisherKeys, chain.sessionKey]);
-  const choice = matchOf(policy, token, chain, manifest)?.choices[0];
-  const work = createWork({ ticket, token, manifest, chain, choice });
+  const match = matchOf(policy, token, chain, manifest);
+  const work = createWork({ ticket, token, manifest, chain, choice: match?.choices[0], rule: match?.rule });
   work.no = open.ticketNo;
   work.states.set(open.states);
   work.starts.set(open.starts);

@@ -148,7 +148,10 @@ export async function newHarness(options: HarnessOptions = {}): Promise<Harness>
     },
   });
   const open = await ledger.query({ kind: 'open' });
-  for (const each of open.kind === 'open' ? open.tickets : []) harness.engine.keep(restoreWork(each, harness.policy));
+  for (const each of open.kind === 'open' ? open.tickets : []) {
+    const work = restoreWork(each, harness.policy);
+    harness.engine.keep(work, work.open);
+  }
   harness.desk = new AdmissionDesk({
     ledger,
     engine: harness.engine,

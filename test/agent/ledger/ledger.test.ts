@@ -5,7 +5,15 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import t from 'tap';
 import { ITEM } from '../../../agent/admission/item-state.ts';
-import { type HeldItem, type Ledger, type LedgerResult, type NewTicket, openLedger, openMemoryLedger, type Payload } from '../../../agent/admission/ledger.ts';
+import {
+  type HeldItem,
+  type Ledger,
+  type LedgerResult,
+  type NewTicket,
+  openLedger,
+  openMemoryLedger,
+  type Payload,
+} from '../../../agent/admission/ledger.ts';
 
 interface Form {
   readonly name: string;
@@ -67,7 +75,10 @@ function payloadOf(items: readonly number[]): Payload {
 type Kind = LedgerResult['kind'];
 
 /** The result, which must be of this kind. */
-async function want<K extends Kind>(promise: Promise<LedgerResult>, kind: K): Promise<Extract<LedgerResult, { kind: K }>> {
+async function want<K extends Kind>(
+  promise: Promise<LedgerResult>,
+  kind: K,
+): Promise<Extract<LedgerResult, { kind: K }>> {
   const result = await promise;
   if (result.kind !== kind) throw new Error(`${result.kind} instead of ${kind}: ${JSON.stringify(result)}`);
   return result as Extract<LedgerResult, { kind: K }>;
@@ -122,7 +133,10 @@ for (const make of [fileForm, memoryForm]) {
       const second = await form.open();
       const open = (await openTickets(second)).find((each) => each.ticket.jti === ticket.jti);
       t.same([...(open?.states ?? [])], [ITEM.waiting, ITEM.waiting, ITEM.waiting, ITEM.absent]);
-      t.same(open?.payloads.flatMap(({ items }) => items), [0, 2, 0, 1]);
+      t.same(
+        open?.payloads.flatMap(({ items }) => items),
+        [0, 2, 0, 1],
+      );
       t.equal(Buffer.from(open?.ticket.manifest ?? []).toString(), 'manifest');
       t.match(await second.query({ kind: 'known', principal: 'alice', jti: ticket.jti }), { hash: ticket.hash });
       await second.close();
@@ -133,7 +147,10 @@ for (const make of [fileForm, memoryForm]) {
       const ticket = newTicket(1);
       await admit(ledger, ticket, [0]);
       const other = { ...ticket, hash: 'another' };
-      t.match(await ledger.submit({ kind: 'admit', ticket: other, payload: payloadOf([0]), now: NOW }), { kind: 'replay', storedHash: ticket.hash });
+      t.match(await ledger.submit({ kind: 'admit', ticket: other, payload: payloadOf([0]), now: NOW }), {
+        kind: 'replay',
+        storedHash: ticket.hash,
+      });
       const principal = { ...ticket, principal: 'bob', hash: 'bob' };
       t.match(await admit(ledger, principal, [0]), { fresh: [0] }, 'the same jti of another principal is its own');
     });
@@ -145,7 +162,11 @@ for (const make of [fileForm, memoryForm]) {
       t.match(await lease(ledger, ticketNo, [1, 2], 8), { items: [2], attempts: [1] }, 'not what is leased already');
       const held = [{ ticketNo, i: 0, attempt: 1, leaseEpoch: 7 }];
       t.match(await ledger.submit({ kind: 'return', held, charged: true }), { kind: 'returned', count: 1 });
-      t.match(await ledger.submit({ kind: 'return', held, charged: true }), { kind: 'returned', count: 0 }, 'a repeated return changes nothing');
+      t.match(
+        await ledger.submit({ kind: 'return', held, charged: true }),
+        { kind: 'returned', count: 0 },
+        'a repeated return changes nothing',
+      );
       t.match(await lease(ledger, ticketNo, [0], 9), { items: [0], attempts: [2] });
       const open = (await openTickets(ledger)).find((each) => each.ticketNo === ticketNo);
       t.same([...(open?.failures ?? [])], [1, 0, 0], 'charged once');
@@ -155,23 +176,40 @@ for (const make of [fileForm, memoryForm]) {
       await using ledger = await form.open();
       const ticket = newTicket(2);
       const grant = { items: [0, 1], leaseEpoch: 3, pilot: 2 };
-      const result = await want(ledger.submit({ kind: 'admit', ticket, payload: payloadOf([0, 1]), lease: grant, now: NOW }), 'admitted');
+      const result = await want(
+        ledger.submit({ kind: 'admit', ticket, payload: payloadOf([0, 1]), lease: grant, now: NOW }),
+        'admitted',
+      );
       t.match(result, { fresh: [0, 1], leased: [0, 1], attempts: [1, 1] });
     });
 
-    t.test('an item ends once: a second outcome, an older attempt, another lease epoch are stale and change nothing', async (t) => {
-      await using ledger = await form.open();
-      const { ticketNo } = await admit(ledger, newTicket(3), [0, 1, 2]);
-      await lease(ledger, ticketNo, [0, 1, 2], 5);
-      const before = (await packs(ledger)).length;
-      t.match(await end(ledger, ticketNo, [{ i: 0, attempt: 1, leaseEpoch: 4 }]), { kind: 'stale' });
-      t.match(await end(ledger, ticketNo, [{ i: 0, attempt: 2, leaseEpoch: 5 }]), { kind: 'stale' });
-      t.match(await end(ledger, ticketNo, [{ i: 1, attempt: 1, leaseEpoch: 5 }, { i: 0, attempt: 2, leaseEpoch: 5 }]), { kind: 'stale' }, 'as a whole');
-      t.equal((await packs(ledger)).length, before, 'no pack of it was kept');
-      t.match(await end(ledger, ticketNo, [{ i: 1, attempt: 1, leaseEpoch: 5 }]), { kind: 'ended' });
-      t.match(await end(ledger, ticketNo, [{ i: 1, attempt: 1, leaseEpoch: 5 }]), { kind: 'stale' }, 'completion is no overwrite');
-      t.equal((await packs(ledger)).length, before + 1);
-    });
+    t.test(
+      'an item ends once: a second outcome, an older attempt, another lease epoch are stale and change nothing',
+      async (t) => {
+        await using ledger = await form.open();
+        const { ticketNo } = await admit(ledger, newTicket(3), [0, 1, 2]);
+        await lease(ledger, ticketNo, [0, 1, 2], 5);
+        const before = (await packs(ledger)).length;
+        t.match(await end(ledger, ticketNo, [{ i: 0, attempt: 1, leaseEpoch: 4 }]), { kind: 'stale' });
+        t.match(await end(ledger, ticketNo, [{ i: 0, attempt: 2, leaseEpoch: 5 }]), { kind: 'stale' });
+        t.match(
+          await end(ledger, ticketNo, [
+            { i: 1, attempt: 1, leaseEpoch: 5 },
+            { i: 0, attempt: 2, leaseEpoch: 5 },
+          ]),
+          { kind: 'stale' },
+          'as a whole',
+        );
+        t.equal((await packs(ledger)).length, before, 'no pack of it was kept');
+        t.match(await end(ledger, ticketNo, [{ i: 1, attempt: 1, leaseEpoch: 5 }]), { kind: 'ended' });
+        t.match(
+          await end(ledger, ticketNo, [{ i: 1, attempt: 1, leaseEpoch: 5 }]),
+          { kind: 'stale' },
+          'completion is no overwrite',
+        );
+        t.equal((await packs(ledger)).length, before + 1);
+      },
+    );
 
     t.test('packs leave in order, stay until acknowledged, and can be asked for again', async (t) => {
       await using ledger = await form.open();
@@ -181,14 +219,19 @@ for (const make of [fileForm, memoryForm]) {
       const a = await want(end(ledger, ticketNo, [{ i: 0, attempt: 1, leaseEpoch: 5 }], 'a'), 'ended');
       const b = await want(end(ledger, ticketNo, [{ i: 1, attempt: 1, leaseEpoch: 5 }], 'b'), 'ended');
       t.ok(b.packNo > a.packNo, 'numbers rise');
-      const mine = async () => (await packs(ledger)).filter(({ no }) => no === a.packNo || no === b.packNo).map(({ text }) => text);
+      const mine = async () =>
+        (await packs(ledger)).filter(({ no }) => no === a.packNo || no === b.packNo).map(({ text }) => text);
       t.same(await mine(), ['a', 'b']);
       await ledger.submit({ kind: 'packsAcked', nos: [a.packNo] });
       t.same(await mine(), ['b']);
       t.match(await admit(ledger, ticket, [0, 1]), { fresh: [], ended: [0, 1] }, 'what has ended is known');
       t.match(await ledger.submit({ kind: 'packsAgain', ticketNos: [ticketNo] }), { kind: 'done', count: 1 });
       t.same(await mine(), ['a', 'b']);
-      t.equal((await openTickets(ledger)).find((each) => each.ticketNo === ticketNo), undefined, 'a finished ticket holds no arguments');
+      t.equal(
+        (await openTickets(ledger)).find((each) => each.ticketNo === ticketNo),
+        undefined,
+        'a finished ticket holds no arguments',
+      );
     });
 
     t.test('a cancel marks what is there and leaves a tombstone for what is to come', async (t) => {
@@ -197,11 +240,16 @@ for (const make of [fileForm, memoryForm]) {
       const { ticketNo } = await admit(ledger, ticket, [0, 1]);
       await lease(ledger, ticketNo, [0], 5);
       const { principal, jti } = ticket;
-      t.match(await ledger.submit({ kind: 'cancel', principal, jti, items: 'all', keepUntil: NOW + 10 }), { waiting: [1], leased: [0] });
+      t.match(await ledger.submit({ kind: 'cancel', principal, jti, items: 'all', keepUntil: NOW + 10 }), {
+        waiting: [1],
+        leased: [0],
+      });
       t.match(await lease(ledger, ticketNo, [1], 6), { items: [] }, 'a cancelled item is not leased');
       t.match(await admit(ledger, ticket, [2]), { fresh: [2], cancelled: [2] });
       const later = newTicket(4);
-      t.match(await ledger.submit({ kind: 'cancel', principal, jti: later.jti, items: [1, 3], keepUntil: NOW + 10 }), { ticketNo: undefined });
+      t.match(await ledger.submit({ kind: 'cancel', principal, jti: later.jti, items: [1, 3], keepUntil: NOW + 10 }), {
+        ticketNo: undefined,
+      });
       t.match(await admit(ledger, later, [0, 1, 2, 3]), { cancelled: [1, 3] });
     });
 
@@ -221,7 +269,9 @@ for (const make of [fileForm, memoryForm]) {
       const pilot = { block: 'b1', node: 'n1', kid: jti, jwk: '{}', slots: 2 };
       const first = await form.open();
       const { no } = await want(first.submit({ kind: 'redeem', jti, exp: NOW + 10, pilot }), 'pilot');
-      t.match(await first.submit({ kind: 'redeem', jti, exp: NOW + 10, pilot: { ...pilot, kid: 'thief' } }), { kind: 'stale' });
+      t.match(await first.submit({ kind: 'redeem', jti, exp: NOW + 10, pilot: { ...pilot, kid: 'thief' } }), {
+        kind: 'stale',
+      });
       await first.close();
       await using second = await form.open();
       const answer = await second.query({ kind: 'pilots' });
@@ -239,7 +289,10 @@ for (const make of [fileForm, memoryForm]) {
         const { ticketNo } = await admit(ledger, ticket, [0]);
         if (ticket === running) continue;
         await lease(ledger, ticketNo, [0], 5);
-        packNos.set(ticket.jti, (await want(end(ledger, ticketNo, [{ i: 0, attempt: 1, leaseEpoch: 5 }]), 'ended')).packNo);
+        packNos.set(
+          ticket.jti,
+          (await want(end(ledger, ticketNo, [{ i: 0, attempt: 1, leaseEpoch: 5 }]), 'ended')).packNo,
+        );
       }
       await ledger.submit({ kind: 'packsAcked', nos: [packNos.get(old.jti) ?? 0, packNos.get(young.jti) ?? 0] });
       await ledger.submit({ kind: 'purge', nowS: NOW });

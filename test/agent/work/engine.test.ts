@@ -1,5 +1,6 @@
 import t from 'tap';
 import { ITEM } from '../../../agent/admission/item-state.ts';
+import { createLaunchCheck } from '../../../agent/admission/launch.ts';
 import { openMemoryLedger } from '../../../agent/admission/ledger.ts';
 import {
   endOf,
@@ -7,6 +8,7 @@ import {
   NOW,
   newHarness,
   noopBatch,
+  policyFor,
   receipts,
   settle,
   single,
@@ -284,4 +286,55 @@ t.test('an item is leased before its pilot sees it', async (t) => {
   t.same(await answer, { kind: 'admitted' });
   t.equal(pilot.launched.length, 1);
   t.equal(last(pilot).work.states[0], ITEM.leased);
+});
+
+t.test(
+  'a rule’s ceiling on concurrent items holds over all tickets of a principal, and a batch’s own over its items',
+  async (t) => {
+    const party = testParty();
+    const rule = {
+      name: 'three at a time',
+      who: { pin: 'alice' },
+      functions: { publisher: 'lab', names: ['test/*'] },
+      runtimes: ['process'],
+      resources: { concurrent: 3 },
+    };
+    const h = await newHarness({ party, policy: policyFor(party, { rules: [rule] }) });
+    const pilot = testPilot(1, 64);
+    h.engine.attach(pilot, []);
+    const all = [0, 1, 2, 3, 4, 5];
+    await h.desk.deliver(noopBatch(party, 6).part(all));
+    await h.desk.deliver(noopBatch(party, 6, { max: { concurrent: 1 } } as never).part(all));
+    await h.desk.deliver(single(party, 'x'));
+    await settle();
+    t.equal(pilot.launched.length, 3);
+    let ended = 0;
+    let mostOfSecond = 0;
+    while (ended < pilot.launched.length) {
+      const running = pilot.launched.slice(ended);
+      t.ok(running.length <= 3, `${running.length} run`);
+      const second = running.filter(
+        ({ work }) => work.token.typ === 'farfield-batch+jwt' && work.token.claims.max !== undefined,
+      );
+      mostOfSecond = Math.max(mostOfSecond, second.length);
+      ended += 1;
+      await h.engine.ended(1, [endOf(running[0] as TestPilot['launched'][number])]);
+      await settle();
+    }
+    t.equal(ended, 13, 'all of them ran in the end');
+    t.equal(mostOfSecond, 1);
+    t.equal(h.engine.open, 0);
+  },
+);
+
+t.test('a revocation that kills ends what runs', async (t) => {
+  const h = await newHarness();
+  const pilot = testPilot(1, 1);
+  h.engine.attach(pilot, []);
+  await h.desk.deliver(single(h.party, 'x'));
+  h.engine.revoke(createLaunchCheck(() => policyFor(h.party), h.clock));
+  t.equal(pilot.cancelled.length, 0, 'nothing of it is revoked');
+  const revoked = policyFor(h.party, { revoked: { delegations: [last(pilot).work.chain.delegation.hash] } });
+  h.engine.revoke(createLaunchCheck(() => revoked, h.clock));
+  t.match(pilot.cancelled, [{ i: 0, attempt: 1 }]);
 });
