@@ -11,6 +11,7 @@ tickets in it; enrolment by its one-use secret.`;
 
 export async function registerOpenApi(app: ApiServer): Promise<void> {
   await app.register(swagger, {
+    exposeHeadRoutes: true,
     openapi: {
       openapi: '3.1.0',
       info: { title: 'Farfield broker', version: '1', description: DESCRIPTION },

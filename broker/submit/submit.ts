@@ -98,18 +98,16 @@ async function queue(
 function deliver({ directory, running }: SubmitOptions, entry: CheckedTicket, ticketNo: number): void {
   const { id, principal, endpoint, token, n, payload } = entry.queue;
   running.remember(id, { principal, endpoint, n });
-  directory
-    .endpoint(endpoint)
-    ?.session?.pump.offer({
-      ticketNo,
-      id,
-      principal,
-      token,
-      chain: entry.links,
-      manifest: entry.manifestText,
-      n,
-      payload,
-    });
+  directory.endpoint(endpoint)?.session?.pump.offer({
+    ticketNo,
+    id,
+    principal,
+    token,
+    chain: entry.links,
+    manifest: entry.manifestText,
+    n,
+    payload,
+  });
 }
 
 function replyOf({ directory }: SubmitOptions, { queue }: CheckedTicket, outcome: QueueOutcome | undefined): Reply {
