@@ -36,7 +36,7 @@ export function callOptions(command: Command): Command {
     .option('--max-failures <n>', 'charged failures before it ends', String(DEFAULT_MAX_FAILURES))
     .option('--max-starts <n>', 'starts of any kind before it ends; 1 means at most once')
     .option('--seed <n>', 'seed for functions that draw random numbers')
-    .option('--max-bytes <n>', 'largest result', String(16 * 1024 ** 3));
+    .option('--max-bytes <n>', 'largest result', String(1024 ** 3));
 }
 
 export function wholeNumber(text: string, what: string): number {

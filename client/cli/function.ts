@@ -85,6 +85,6 @@ async function modelManifest(folder: string, runtimes: readonly string[]): Promi
       { name: 'truth', types: ['hdf5', 'npy'], optional: true },
     ],
     models: [{ name: model.name, digest: await digestDirectory(folder) }],
-    variants: [{ name: 'onnx', runtimes: [...runtimes] }],
+    variants: model.variants.map(({ name, platform }) => ({ name: name ?? platform, runtimes: [...runtimes] })),
   };
 }
