@@ -91,28 +91,6 @@ export const SPEC: Spec = {
   manifest: `sha256:${'0'.repeat(64)}`,
 };
 
-export interface FakeAgent {
-  readonly folder: string;
-  readonly block: BlockFile;
-  readonly hellos: PilotHello[];
-  readonly ended: Ended[];
-  readonly messages: PilotMessage[];
-  readonly session: Session<PilotMessage> | undefined;
-  /** Acknowledge outcomes as they come (true at first). */
-  ack: boolean;
-  /** What the next welcome tells the pilot to drop. */
-  drop: HeldLease[];
-  launch(items: readonly Item[], spec?: Partial<Spec>): void;
-  connected(): Promise<Session<PilotMessage>>;
-  /** Resolves when this many outcomes came in all. */
-  outcomes(count: number): Promise<Ended[]>;
-  until(what: string, condition: () => boolean): Promise<void>;
-  /** The agent dies and comes back: its socket is gone in between. */
-  down(): Promise<void>;
-  up(): Promise<void>;
-  close(): Promise<void>;
-}
-
 export interface FakeAgentOptions {
   readonly slots?: number;
   readonly graceS?: number;
@@ -164,12 +142,8 @@ export function launchOf(items: readonly Item[], specNo: number, leaseEpoch: num
   };
 }
 
-export async function openFakeAgent(options: FakeAgentOptions): Promise<FakeAgent> {
-  const folder = mkdtempSync(join(tmpdir(), 'ff-agent-'));
-  chmodSync(folder, 0o700);
-  const endpoint = signerFrom(generateKey()).kid;
-  const blockFolder = join(folder, 'block');
-  mkdirSync(blockFolder, { mode: 0o700 });
+/** Makes the block's private folder with its file. */
+function writeBlock(folder: string, endpoint: string, options: FakeAgentOptions): BlockFile {
   const block: BlockFile = {
     v: 1,
     block: 'block-1',
@@ -181,100 +155,127 @@ export async function openFakeAgent(options: FakeAgentOptions): Promise<FakeAgen
     runner: options.runner,
     env: { PATH: '/usr/bin:/bin' },
   };
-  writeFileSync(join(blockFolder, 'block.json'), JSON.stringify(block), { mode: 0o600 });
-  let acceptor: Acceptor | undefined;
-  let serving: Promise<void> = Promise.resolve();
-  let session: Session<PilotMessage> | undefined;
-  let said = new Set<string>();
-  let nextSpec = 1;
-  const specNos = new Map<string, number>();
+  mkdirSync(join(folder, 'block'), { mode: 0o700 });
+  writeFileSync(join(folder, 'block', 'block.json'), JSON.stringify(block), { mode: 0o600 });
+  return block;
+}
 
-  const agent: FakeAgent = {
-    folder: blockFolder,
-    block,
-    hellos: [],
-    ended: [],
-    messages: [],
-    get session() {
-      return session;
-    },
-    ack: true,
-    drop: [],
-    launch(items, change = {}) {
-      const spec = { ...SPEC, ...change };
-      const text = JSON.stringify({ ...spec, entry: Buffer.from(spec.entry).toString() });
-      const specNo = specNos.get(text) ?? nextSpec++;
-      specNos.set(text, specNo);
-      if (!said.has(text)) session?.send({ spec: { ...spec, specNo } });
-      said.add(text);
-      session?.send(launchOf(items, specNo, 7, join(folder, 'out')));
-    },
-    async connected() {
-      await agent.until('a pilot connects', () => session !== undefined);
-      return session as Session<PilotMessage>;
-    },
-    async outcomes(count) {
-      await agent.until(`${count} outcomes (${agent.ended.length} so far)`, () => agent.ended.length >= count);
-      return agent.ended;
-    },
-    async until(what, condition) {
-      for (let turn = 0; turn < 6000; turn += 1) {
-        if (condition()) return;
-        await new Promise((resolve) => setTimeout(resolve, 5));
-      }
-      throw new Error(`never happened: ${what}`);
-    },
-    async down() {
-      await acceptor?.[Symbol.asyncDispose]();
-      await serving;
-    },
-    async up() {
-      acceptor = await unixAcceptor({ path: block.socket });
-      serving = serve(acceptor);
-    },
-    async close() {
-      await agent.down();
-      rmSync(folder, { recursive: true, force: true });
-    },
-  };
+export async function openFakeAgent(options: FakeAgentOptions): Promise<FakeAgent> {
+  const folder = mkdtempSync(join(tmpdir(), 'ff-agent-'));
+  chmodSync(folder, 0o700);
+  const endpoint = signerFrom(generateKey()).kid;
+  const agent = new FakeAgent(folder, endpoint, writeBlock(folder, endpoint, options));
+  await agent.up();
+  return agent;
+}
 
-  function serve(on: Acceptor): Promise<void> {
-    return serveLinks<PilotMessage, undefined>(on, {
+export class FakeAgent {
+  /** The block's folder: the pilot's one argument. */
+  readonly folder: string;
+  readonly block: BlockFile;
+  readonly hellos: PilotHello[] = [];
+  readonly ended: Ended[] = [];
+  readonly messages: PilotMessage[] = [];
+  session: Session<PilotMessage> | undefined;
+  /** Acknowledge outcomes as they come. */
+  ack = true;
+  /** What the next welcome tells the pilot to drop. */
+  drop: HeldLease[] = [];
+  readonly #root: string;
+  readonly #endpoint: string;
+  readonly #specNos = new Map<string, number>();
+  /** Specs of this session. */
+  #said = new Set<string>();
+  #acceptor: Acceptor | undefined;
+  #serving: Promise<void> = Promise.resolve();
+
+  constructor(root: string, endpoint: string, block: BlockFile) {
+    this.#root = root;
+    this.#endpoint = endpoint;
+    this.folder = join(root, 'block');
+    this.block = block;
+  }
+
+  launch(items: readonly Item[], change: Partial<Spec> = {}): void {
+    const spec = { ...SPEC, ...change };
+    const text = JSON.stringify({ ...spec, entry: Buffer.from(spec.entry).toString() });
+    const specNo = this.#specNos.get(text) ?? this.#specNos.size + 1;
+    this.#specNos.set(text, specNo);
+    if (!this.#said.has(text)) this.session?.send({ spec: { ...spec, specNo } });
+    this.#said.add(text);
+    this.session?.send(launchOf(items, specNo, 7, join(this.#root, 'out')));
+  }
+
+  async connected(): Promise<Session<PilotMessage>> {
+    await this.until('a pilot connects', () => this.session !== undefined);
+    return this.session as Session<PilotMessage>;
+  }
+
+  /** Resolves when this many outcomes came in all. */
+  async outcomes(count: number): Promise<Ended[]> {
+    await this.until(`${count} outcomes`, () => this.ended.length >= count);
+    return this.ended;
+  }
+
+  async until(what: string, condition: () => boolean): Promise<void> {
+    for (let turn = 0; turn < 6000; turn += 1) {
+      if (condition()) return;
+      await new Promise((resolve) => setTimeout(resolve, 5));
+    }
+    throw new Error(`never happened: ${what}`);
+  }
+
+  /** The agent dies: its socket is gone. `up` brings it back. */
+  async down(): Promise<void> {
+    await this.#acceptor?.[Symbol.asyncDispose]();
+    await this.#serving;
+  }
+
+  async up(): Promise<void> {
+    this.#acceptor = await unixAcceptor({ path: this.block.socket });
+    this.#serving = serveLinks<PilotMessage, undefined>(this.#acceptor, {
       codec: pilotCodec,
       clock: systemClock,
       random: systemRandom,
-      acceptor: endpoint,
-      async verify(hello, { nonce }) {
-        agent.hellos.push(hello);
-        const keyOf = () => JSON.parse(hello.pilotJwk);
-        await checkHello(hello.token, {
-          acceptor: endpoint,
-          nonce,
-          protocol: { min: hello.protocolMin, max: hello.protocolMax },
-          keyOf,
-          nowMs: systemClock.now(),
-        });
-        return { welcome: { sessionEpoch: agent.hellos.length, drop: agent.drop }, peer: undefined };
+      acceptor: this.#endpoint,
+      verify: async (hello, { nonce }) => {
+        await this.#check(hello, nonce);
+        return { welcome: { sessionEpoch: this.hellos.length, drop: this.drop }, peer: undefined };
       },
-      async onSession(next) {
-        session = next;
-        said = new Set();
-        await next.serve((messages) => {
-          for (const message of messages) {
-            agent.messages.push(message);
-            if (message.done === undefined) continue;
-            if (!agent.ack) continue;
-            agent.ended.push(...readDone(message.done));
-            next.send({ doneAck: { doneNo: message.done.doneNo } }, 'prompt');
-          }
-        });
-        if (session === next) session = undefined;
-      },
+      onSession: (session) => this.#live(session),
       onError: (error) => {
         throw error;
       },
     });
   }
-  await agent.up();
-  return agent;
+
+  async close(): Promise<void> {
+    await this.down();
+    rmSync(this.#root, { recursive: true, force: true });
+  }
+
+  async #check(hello: PilotHello, nonce: string): Promise<void> {
+    this.hellos.push(hello);
+    await checkHello(hello.token, {
+      acceptor: this.#endpoint,
+      nonce,
+      protocol: { min: hello.protocolMin, max: hello.protocolMax },
+      keyOf: () => JSON.parse(hello.pilotJwk),
+      nowMs: systemClock.now(),
+    });
+  }
+
+  async #live(session: Session<PilotMessage>): Promise<void> {
+    this.session = session;
+    this.#said = new Set();
+    await session.serve((messages) => {
+      for (const message of messages) {
+        this.messages.push(message);
+        if (message.done === undefined || !this.ack) continue;
+        this.ended.push(...readDone(message.done));
+        session.send({ doneAck: { doneNo: message.done.doneNo } }, 'prompt');
+      }
+    });
+    if (this.session === session) this.session = undefined;
+  }
 }
