@@ -16,7 +16,6 @@ import { chmodSync, closeSync, lstatSync, openSync, rmSync } from 'node:fs';
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import { createConnection } from 'node:net';
 import { basename, dirname, join, resolve } from 'node:path';
-import { Client } from 'undici';
 import { ERROR_CODES, FarfieldError, isErrorCode } from '#kernel/errors.ts';
 import { errno, openPrivateFolder } from './files.ts';
 
@@ -225,6 +224,8 @@ async function exchange(
   const path = resolve(socketPath);
   assertOwnSocket(path);
   const name = socketName(path);
+  // Loaded by the side that asks: a daemon only answers, and an HTTP client would cost it 10 MB.
+  const { Client } = await import('undici');
   // No time-out on headers or body: a follow verb is silent for as long as nothing happens. The caller's signal
   // is the limit.
   const client = new Client('http://control', { socketPath: name.path, headersTimeout: 0, bodyTimeout: 0 });
