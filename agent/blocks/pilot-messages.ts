@@ -5,8 +5,8 @@ import { MAX_FRAME_BYTES } from '#kernel/limits.ts';
 import type { Detail } from '#kernel/receipts.ts';
 import type { Measured } from '#kernel/tokens/claims.ts';
 import type { Done, FileArg, Launch } from '#protos/generated/link.js';
-import type { AttemptEnd, LaunchItem } from '../work/engine.ts';
 import type { Work } from '../work/mirror.ts';
+import type { AttemptEnd, LaunchItem } from '../work/ports.ts';
 
 /** Half a frame: keys, sizes and paths come on top. */
 const MAX_LAUNCH_BYTES = MAX_FRAME_BYTES / 2;

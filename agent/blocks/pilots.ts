@@ -24,8 +24,9 @@ import { openToken, type Signer } from '#kernel/jws.ts';
 import type { Measured } from '#kernel/tokens/claims.ts';
 import type { Done, HeldLease, PilotHello } from '#protos/generated/link.js';
 import type { HeldItem, Ledger, PilotRow } from '../admission/ledger.ts';
-import type { Engine, LaunchItem, PilotPort } from '../work/engine.ts';
+import type { Engine } from '../work/engine.ts';
 import { itemKey, splitKey, type Work } from '../work/mirror.ts';
+import type { LaunchItem, PilotPort } from '../work/ports.ts';
 import type { Specs } from '../work/specs.ts';
 import { type FilesOf, launchMessages, readDone } from './pilot-messages.ts';
 

@@ -1,90 +1,16 @@
-/**
- * The agent's heart: admitted items, leases to pilots, their outcomes.
- *
- * Invariants
- *  W1 An item is launched only after the commit of its lease, and only if nothing forbids it now (revocation, policy, exp).
- *  W2 A message about an attempt counts only with the (attempt, lease epoch) that the mirror holds. Others are counted,
- *     dropped and acknowledged: a repeated message must not be sent for ever.
- *  W3 A failure is charged only if the work itself failed; a lost pilot costs a start.
- *  W4 A cancelled item ends `cancelled` when its pilot says that it is dead, or at once if it never started.
- */
-import type { Clock } from '#base/clock.ts';
-import type { Logger } from '#base/log.ts';
-import type { Random } from '#base/random.ts';
-import type { Signer } from '#kernel/jws.ts';
-import { type Detail, type Pack, STATUS_CODES } from '#kernel/receipts.ts';
+import { STATUS_CODES } from '#kernel/receipts.ts';
 import type { Refusal } from '#kernel/refusal.ts';
-import type { Measured } from '#kernel/tokens/claims.ts';
 import { ITEM } from '../admission/item-state.ts';
-import type { HeldItem, Ledger, NewTicket } from '../admission/ledger.ts';
+import type { HeldItem, NewTicket } from '../admission/ledger.ts';
+import { type Attempts, createAttempts, heldOf, holds } from './attempts.ts';
 import { createEndings, type Ending, type Endings, type Sealed, type SealedItem, sealEndings } from './endings.ts';
 import { createGates, type Gates } from './gates.ts';
 import { isOpen, itemKey, splitKey, type TicketToken, type Work } from './mirror.ts';
-import { createPlacement, inFlightOf, type Place, type Placement, type Runnable } from './placement.ts';
-import { decideRetry } from './retry.ts';
-import type { Specs } from './specs.ts';
+import { createPlacement, inFlightOf, type Placement, type Runnable } from './placement.ts';
+import type { AttemptEnd, EngineOptions, LaunchItem, Offer, PilotPort } from './ports.ts';
 
 /** Of kernel/tokens/pack.ts: what a receipt has room for. */
 const MAX_MESSAGE_CHARS = 2048;
-
-/** One leased item as a pilot is told of it. */
-export interface LaunchItem {
-  readonly i: number;
-  readonly key: number;
-  readonly attempt: number;
-}
-
-/** A connected pilot, seen from here. */
-export interface PilotPort extends Place {
-  readonly block: string;
-  readonly node: string;
-  launch(work: Work, leaseEpoch: number, items: readonly LaunchItem[]): void;
-  cancel(items: readonly HeldItem[], reason: string): void;
-}
-
-/** What became of one attempt, as a pilot reports it. */
-export interface AttemptEnd {
-  readonly key: number;
-  readonly attempt: number;
-  readonly leaseEpoch: number;
-  readonly status: 'succeeded' | 'failed' | 'cancelled';
-  readonly detail: Detail;
-  readonly meas: Measured;
-  readonly resultDigest?: Uint8Array;
-  readonly result?: Uint8Array;
-  /** False for failures that are not the work's fault. */
-  readonly charged: boolean;
-}
-
-export interface EngineOptions {
-  readonly ledger: Ledger;
-  readonly endpoint: string;
-  readonly signer: () => Signer;
-  readonly specs: Specs;
-  readonly clock: Clock;
-  readonly random: Random;
-  readonly log: Logger;
-  /** The highest lease epoch that the ledger has given out. */
-  readonly leaseEpoch: number;
-  /** Policy, revocation and `exp`, asked again just before a launch. */
-  readonly launchRefusal: (work: Work) => Refusal | undefined;
-  /** Makes an item's files ready: blobs fetched, paths checked. Undefined when there is nothing to wait for. */
-  readonly stage: (work: Work, i: number) => Promise<void> | undefined;
-  /** Something waits and no pilot has room: blocks may grow. */
-  readonly onDemand: (waiting: number) => void;
-  readonly onState: (work: Work, items: readonly number[], state: string, detail: string) => void;
-  /** A pack is on disk: it may leave. */
-  readonly onPack: (no: number, pack: Pack, bytes: number, blobs: readonly string[]) => void;
-  /** The ledger does not commit any more. */
-  readonly onBroken: (error: unknown) => void;
-}
-
-/** A lease that rides in the commit of an admission. */
-export interface Offer {
-  readonly pilot: PilotPort;
-  readonly leaseEpoch: number;
-  readonly count: number;
-}
 
 export class Engine {
   readonly works = new Map<number, Work>();
@@ -98,6 +24,7 @@ export class Engine {
   readonly #gates: Gates;
   #open = 0;
   readonly #endings: Endings;
+  readonly #attempts: Attempts;
   #leaseEpoch: number;
 
   constructor(options: EngineOptions) {
@@ -114,6 +41,21 @@ export class Engine {
       onEnded: (endings) => this.#forget(endings),
       onStale: (why) => this.#noteStale(why),
       onError: options.onBroken,
+    });
+    this.#attempts = createAttempts({
+      works: this.works,
+      ledger: options.ledger,
+      clock: options.clock,
+      random: options.random,
+      onState: options.onState,
+      onStale: (why) => this.#noteStale(why),
+      finish: (ending) => this.#finish(ending),
+      release: (work, i) => {
+        this.#release(work, i);
+        this.#leave(work, i);
+      },
+      again: (work, i) => this.#ready(work, i),
+      dispatch: () => this.dispatch(),
     });
   }
 
@@ -209,7 +151,7 @@ export class Engine {
     }
     // Leases that the pilot does not know: the launch never reached it.
     const missing = this.#leasesOf(pilot.no).filter(({ ticketNo, i }) => !kept.has(itemKey(ticketNo, i)));
-    this.#owned(this.#giveBack(missing, 'its pilot did not have it after a reconnect'));
+    this.#owned(this.#attempts.giveBack(missing, 'its pilot did not have it after a reconnect'));
     this.dispatch();
   }
 
@@ -224,19 +166,15 @@ export class Engine {
   async lost(pilotNo: number, why: string): Promise<void> {
     this.#pilots.delete(pilotNo);
     this.#busySince.delete(pilotNo);
-    await this.#giveBack(this.#leasesOf(pilotNo), why);
+    await this.#attempts.giveBack(this.#leasesOf(pilotNo), why);
   }
 
   /** Resolves when every outcome of this message is committed, so that the pilot may forget it. */
   async ended(pilotNo: number, ends: readonly AttemptEnd[]): Promise<void> {
     this.#measure(pilotNo, ends);
-    const slow: Promise<void>[] = [];
-    for (const end of ends) {
-      const work = this.#takeEnd(end);
-      if (work !== undefined) slow.push(work);
-    }
+    const returned = this.#attempts.take(ends);
     this.dispatch();
-    await Promise.all(slow);
+    await returned;
     await this.#endings.committed();
   }
 
@@ -367,7 +305,7 @@ export class Engine {
     if (this.#pilots.get(pilot.no) !== pilot) {
       // It left while the lease was committed: `lost` and `attach` found nothing leased then.
       this.#owned(
-        this.#giveBack(
+        this.#attempts.giveBack(
           items.map((i) => heldOf(work, i)),
           'its pilot left before the launch',
         ),
@@ -422,97 +360,6 @@ export class Engine {
   /** An item ended or waits again: who was parked behind it may try. */
   #leave(work: Work, i: number): void {
     for (const next of this.#gates.leave({ work, i })) if (isRunnable(next)) this.#enqueue(next.work, next.i);
-  }
-
-  /** Ends leases without an outcome. */
-  async #giveBack(held: readonly HeldItem[], why: string): Promise<void> {
-    if (held.length === 0) return;
-    await this.#o.ledger.submit({ kind: 'return', held, charged: false });
-    for (const item of held) {
-      const work = this.works.get(item.ticketNo);
-      if (work === undefined || !holds(work, item) || work.ending[item.i] === 1) continue;
-      this.#release(work, item.i);
-      work.states[item.i] = ITEM.waiting;
-      this.#again(work, item.i, { charged: false, unknown: true, code: 'E_OUTCOME_UNKNOWN', message: why, meas: {} });
-    }
-    this.dispatch();
-  }
-
-  /** After an attempt without success (its item waits again): the next one, or the end. */
-  #again(work: Work, i: number, failure: Failure): void {
-    this.#leave(work, i);
-    if (work.cancels[i] === 1) {
-      this.#refuse(work, i, 'cancelled', 'E_CANCELLED', 'cancelled');
-      return;
-    }
-    const next = this.#decide(work, i, work.failures[i] ?? 0, failure);
-    if (next.kind === 'end') {
-      const message = next.code === failure.code ? failure.message : `${failure.message} (${next.why})`;
-      this.#finish({ work, i, status: 'failed', detail: { err: { code: next.code, message } }, meas: failure.meas });
-      return;
-    }
-    this.#o.onState(work, [i], 'waiting', `starts again in ${Math.ceil(next.afterMs / 1000)} s: ${failure.message}`);
-    const put = (): void => {
-      if (!isOpen(work, i)) return;
-      this.#ready(work, i);
-      this.dispatch();
-    };
-    if (next.afterMs === 0) put();
-    else this.#o.clock.after(next.afterMs, put);
-  }
-
-  #decide(work: Work, i: number, failures: number, failure: Failure): ReturnType<typeof decideRetry> {
-    const { maxFailures, maxStarts } = work.token.claims.run;
-    return decideRetry({ failures, starts: work.starts[i] ?? 0, maxFailures, maxStarts, ...failure }, this.#o.random);
-  }
-
-  /** Undefined for all but failures that start again: successes cost no promise each. */
-  #takeEnd(end: AttemptEnd): Promise<void> | undefined {
-    const { ticketNo, i } = splitKey(end.key);
-    const work = this.works.get(ticketNo);
-    const held = { ticketNo, i, attempt: end.attempt, leaseEpoch: end.leaseEpoch };
-    if (work === undefined || work.ending[i] === 1 || !holds(work, held)) {
-      this.#noteStale(`an outcome of attempt ${end.attempt} of item ${end.key}`);
-      return undefined;
-    }
-    if (end.status !== 'failed') {
-      const { resultDigest, result } = end;
-      this.#finish({
-        work,
-        i,
-        status: end.status,
-        detail: end.detail,
-        meas: end.meas,
-        ...(resultDigest === undefined ? {} : { resultDigest }),
-        ...(result === undefined ? {} : { result }),
-      });
-      return undefined;
-    }
-    const { code = 'E_FUNCTION', message = 'the function failed without a word' } = end.detail.err ?? {};
-    const failure = { charged: end.charged, unknown: false, code, message, meas: end.meas };
-    const failures = (work.failures[i] ?? 0) + (end.charged ? 1 : 0);
-    const next = this.#decide(work, i, failures, failure);
-    if (next.kind === 'end') {
-      const text = next.code === code ? message : `${message} (${next.why})`;
-      this.#finish({
-        work,
-        i,
-        status: 'failed',
-        detail: { ...end.detail, err: { code: next.code, message: text } },
-        meas: end.meas,
-      });
-      return undefined;
-    }
-    return this.#failed(work, held, failures, failure);
-  }
-
-  async #failed(work: Work, held: HeldItem, failures: number, failure: Failure): Promise<void> {
-    await this.#o.ledger.submit({ kind: 'return', held: [held], charged: failure.charged });
-    if (!holds(work, held)) return;
-    this.#release(work, held.i);
-    work.states[held.i] = ITEM.waiting;
-    work.failures[held.i] = failures;
-    this.#again(work, held.i, failure);
   }
 
   #refuse(
@@ -589,26 +436,8 @@ export class Engine {
   }
 }
 
-interface Failure {
-  readonly charged: boolean;
-  /** Whether the attempt may have finished all the same. */
-  readonly unknown: boolean;
-  readonly code: string;
-  readonly message: string;
-  readonly meas: Measured;
-}
-
 function isRunnable({ work, i }: Runnable): boolean {
   return work.states[i] === ITEM.waiting && work.ending[i] === 0 && work.cancels[i] === 0;
-}
-
-function holds(work: Work, held: HeldItem): boolean {
-  const { i, attempt, leaseEpoch } = held;
-  return work.states[i] === ITEM.leased && work.starts[i] === attempt && work.leaseEpochs[i] === leaseEpoch;
-}
-
-function heldOf(work: Work, i: number): HeldItem {
-  return { ticketNo: work.no, i, attempt: work.starts[i] ?? 0, leaseEpoch: work.leaseEpochs[i] ?? 0 };
 }
 
 function append(map: Map<Work, number[]>, work: Work, i: number): void {

@@ -12,8 +12,9 @@ import type { DeliveredTicket } from '#protos/generated/link.js';
 import { AdmissionDesk } from '../../agent/admission/admit.ts';
 import { createLaunchCheck } from '../../agent/admission/launch.ts';
 import { type HeldItem, type Ledger, openMemoryLedger } from '../../agent/admission/ledger.ts';
-import { type AttemptEnd, Engine, type LaunchItem, type PilotPort } from '../../agent/work/engine.ts';
+import { Engine } from '../../agent/work/engine.ts';
 import { restoreWork, type Work } from '../../agent/work/mirror.ts';
+import type { AttemptEnd, LaunchItem, PilotPort } from '../../agent/work/ports.ts';
 import { createSpecs } from '../../agent/work/specs.ts';
 import { NOW, newDelegation, newParty, type Party, ticketClaims } from '../kernel/parties.ts';
 

@@ -1,0 +1,166 @@
+/**
+ * What becomes of an item when an attempt is over: it ends, or starts again.
+ *
+ * Invariants
+ *  T1 An outcome counts only with the (attempt, lease epoch) that the mirror holds, and once.
+ *  T2 The return of a lease is committed before the item is placed again: a crash in between costs a start, not a second
+ *     runner of one attempt.
+ *  T3 Returns of one message are one command: a batch that fails as a whole costs what a success would.
+ */
+import type { Clock } from '#base/clock.ts';
+import type { Random } from '#base/random.ts';
+import { decideRetry, type RetryDecision } from '#kernel/states/retry.ts';
+import type { Measured } from '#kernel/tokens/claims.ts';
+import { ITEM } from '../admission/item-state.ts';
+import type { HeldItem, Ledger } from '../admission/ledger.ts';
+import type { Ending } from './endings.ts';
+import { isOpen, splitKey, type Work } from './mirror.ts';
+import type { AttemptEnd } from './ports.ts';
+
+export interface AttemptsOptions {
+  readonly works: ReadonlyMap<number, Work>;
+  readonly ledger: Ledger;
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly onState: (work: Work, items: readonly number[], state: string, detail: string) => void;
+  readonly onStale: (why: string) => void;
+  readonly finish: (ending: Ending) => void;
+  /** The item gives its slot and its places under ceilings back. */
+  readonly release: (work: Work, i: number) => void;
+  /** The item may be placed again now; `dispatch` follows. */
+  readonly again: (work: Work, i: number) => void;
+  readonly dispatch: () => void;
+}
+
+export interface Attempts {
+  /** Takes outcomes. Resolves when the returns among them are committed; ends are the caller's to wait for. */
+  take(ends: readonly AttemptEnd[]): Promise<void>;
+  /** Ends leases of which nobody knows the outcome. */
+  giveBack(held: readonly HeldItem[], why: string): Promise<void>;
+}
+
+interface Failure {
+  readonly charged: boolean;
+  /** Whether the attempt may have finished all the same. */
+  readonly unknown: boolean;
+  readonly code: string;
+  readonly message: string;
+  readonly meas: Measured;
+}
+
+interface Returned {
+  readonly held: HeldItem;
+  readonly failure: Failure;
+}
+
+export function createAttempts(options: AttemptsOptions): Attempts {
+  const { works, ledger, clock, random, onState, onStale, finish, release, again, dispatch } = options;
+
+  const decide = (work: Work, i: number, failures: number, failure: Failure): RetryDecision => {
+    const { maxFailures, maxStarts } = work.token.claims.run;
+    return decideRetry({ failures, starts: work.starts[i] ?? 0, maxFailures, maxStarts, ...failure }, random);
+  };
+
+  /** After an attempt without success, whose item waits again: the next one, or the end. */
+  const next = (work: Work, i: number, failure: Failure): void => {
+    if (work.cancels[i] === 1) {
+      finish({
+        work,
+        i,
+        status: 'cancelled',
+        detail: { err: { code: 'E_CANCELLED', message: 'cancelled' } },
+        meas: {},
+      });
+      return;
+    }
+    const decision = decide(work, i, work.failures[i] ?? 0, failure);
+    if (decision.kind === 'end') {
+      const message = decision.code === failure.code ? failure.message : `${failure.message} (${decision.why})`;
+      finish({ work, i, status: 'failed', detail: { err: { code: decision.code, message } }, meas: failure.meas });
+      return;
+    }
+    onState(work, [i], 'waiting', `starts again in ${Math.ceil(decision.afterMs / 1000)} s: ${failure.message}`);
+    if (decision.afterMs === 0) {
+      again(work, i);
+      return;
+    }
+    clock.after(decision.afterMs, () => {
+      if (!isOpen(work, i)) return;
+      again(work, i);
+      dispatch();
+    });
+  };
+
+  const giveBack = async (returned: readonly Returned[]): Promise<void> => {
+    for (const charged of [true, false]) {
+      const held = returned.filter(({ failure }) => failure.charged === charged).map((each) => each.held);
+      if (held.length > 0) await ledger.submit({ kind: 'return', held, charged });
+    }
+    for (const { held, failure } of returned) {
+      const work = works.get(held.ticketNo);
+      if (work === undefined || !holds(work, held) || work.ending[held.i] === 1) continue;
+      release(work, held.i);
+      work.states[held.i] = ITEM.waiting;
+      if (failure.charged) work.failures[held.i] = (work.failures[held.i] ?? 0) + 1;
+      next(work, held.i, failure);
+    }
+    dispatch();
+  };
+
+  /** What must be returned of this outcome; undefined for all that end with it. */
+  const takeOne = (end: AttemptEnd): Returned | undefined => {
+    const { attempt, leaseEpoch, detail, meas, charged } = end;
+    const { ticketNo, i } = splitKey(end.key);
+    const work = works.get(ticketNo);
+    const held = { ticketNo, i, attempt, leaseEpoch };
+    if (work === undefined || work.ending[i] === 1 || !holds(work, held)) {
+      onStale(`an outcome of attempt ${attempt} of item ${end.key}`);
+      return undefined;
+    }
+    if (end.status !== 'failed') {
+      const { resultDigest, result } = end;
+      finish({
+        work,
+        i,
+        status: end.status,
+        detail,
+        meas,
+        ...(resultDigest === undefined ? {} : { resultDigest }),
+        ...(result === undefined ? {} : { result }),
+      });
+      return undefined;
+    }
+    const { code = 'E_FUNCTION', message = 'the function failed without a word' } = detail.err ?? {};
+    const failure = { charged, unknown: false, code, message, meas };
+    const decision = decide(work, i, (work.failures[i] ?? 0) + (charged ? 1 : 0), failure);
+    if (decision.kind === 'again') return { held, failure };
+    const text = decision.code === code ? message : `${message} (${decision.why})`;
+    finish({ work, i, status: 'failed', detail: { ...detail, err: { code: decision.code, message: text } }, meas });
+    return undefined;
+  };
+
+  return {
+    take(ends) {
+      const returned: Returned[] = [];
+      for (const end of ends) {
+        const one = takeOne(end);
+        if (one !== undefined) returned.push(one);
+      }
+      return returned.length === 0 ? Promise.resolve() : giveBack(returned);
+    },
+    giveBack(held, why) {
+      if (held.length === 0) return Promise.resolve();
+      const failure = { charged: false, unknown: true, code: 'E_OUTCOME_UNKNOWN', message: why, meas: {} };
+      return giveBack(held.map((each) => ({ held: each, failure })));
+    },
+  };
+}
+
+export function holds(work: Work, held: HeldItem): boolean {
+  const { i, attempt, leaseEpoch } = held;
+  return work.states[i] === ITEM.leased && work.starts[i] === attempt && work.leaseEpochs[i] === leaseEpoch;
+}
+
+export function heldOf(work: Work, i: number): HeldItem {
+  return { ticketNo: work.no, i, attempt: work.starts[i] ?? 0, leaseEpoch: work.leaseEpochs[i] ?? 0 };
+}
