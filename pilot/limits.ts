@@ -38,6 +38,8 @@ export const MAX_MESSAGE_CHARS = 2048;
 
 /** stderr that is kept for the message of a crash. */
 export const STDERR_TAIL_BYTES = 4 * KiB;
+/** And of it in the message, which a receipt carries. */
+export const MAX_LAST_WORDS = 1800;
 /** One log message. */
 export const LOG_CHUNK_BYTES = 16 * KiB;
 

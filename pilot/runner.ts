@@ -15,7 +15,7 @@ import { createPipeReader, encodePipeFrame, type PipeFrame } from '#base/pipe-fr
 import { plain } from '#base/plain.ts';
 import { FarfieldError, isErrorCode } from '#kernel/errors.ts';
 import type { RunnerDone, RunnerItem, RunnerReply, RunnerRequest } from '#protos/runner.ts';
-import { CLOSE_GRACE_MS, LOAD_TIMEOUT_MS, STDERR_TAIL_BYTES } from './limits.ts';
+import { CLOSE_GRACE_MS, LOAD_TIMEOUT_MS, MAX_LAST_WORDS, STDERR_TAIL_BYTES } from './limits.ts';
 import type { RunnerProcess } from './runtimes/runtime.ts';
 
 export interface RunnerEnd {
@@ -184,9 +184,10 @@ class Conversation implements RunnerHandle {
     const { left } = await this.#process.kill(0);
     const failedLoad = this.state === 'starting' && this.#ending === undefined && this.#failed !== undefined;
     this.state = 'ended';
-    const last = this.#tail.text();
+    // The end of what it said, not the beginning: that is where the reason stands.
+    const last = this.#tail.text().slice(-MAX_LAST_WORDS);
     const crash = `the runner ${describeExit(code, signal)}${last === '' ? '' : `; its last output: ${last}`}`;
-    const error = this.#ending ?? this.#failed ?? new FarfieldError('E_FUNCTION', crash.slice(0, 2000));
+    const error = this.#ending ?? this.#failed ?? new FarfieldError('E_FUNCTION', crash);
     this.#events.onEnded({ error, failedLoad, left });
   }
 }

@@ -10,6 +10,8 @@
  *
  * Raw bytes and not a service definition: 171,000 against 99,000 batched messages a second (docs/benchmarks).
  */
+import { subscribe, unsubscribe } from 'node:diagnostics_channel';
+import type { ServerHttp2Session, ServerHttp2Stream } from 'node:http2';
 import {
   type AddressInfo,
   createServer,
@@ -68,12 +70,14 @@ const SERVICE: ServiceDefinition = {
   },
 };
 
+/** HTTP/2's default of 64 KiB would cap a link with a round trip of 100 ms at 640 KB/s. */
+const WINDOW_BYTES = 4 * MAX_FRAME_BYTES;
+
 const CHANNEL: ChannelOptions = {
   // A little over the frame: the refusal of an over-long frame is ours, not a status of gRPC.
   'grpc.max_receive_message_length': MAX_FRAME_BYTES + 1024,
   'grpc.max_send_message_length': MAX_FRAME_BYTES + 1024,
-  // The default of 64 KiB would cap a link of 100 ms at 640 KB/s.
-  'grpc-node.flow_control_window': 4 * MAX_FRAME_BYTES,
+  'grpc-node.flow_control_window': WINDOW_BYTES,
   // For middle boxes that forget idle connections; noticing a dead peer is the session's heartbeat.
   'grpc.keepalive_time_ms': 30_000,
   'grpc.keepalive_timeout_ms': 20_000,
@@ -284,6 +288,23 @@ function openCall(client: Client, name: string): Link {
   return link;
 }
 
+/**
+ * Gives each connection the window that our diallers give it. grpc-js has no option for it on servers and keeps its HTTP/2
+ * sessions to itself, but Node announces every stream on a public channel. All of this process's HTTP/2 servers are ours.
+ */
+function widenWindows(): Disposable {
+  const seen = new WeakSet<ServerHttp2Session>();
+  const onStream = (message: unknown): void => {
+    const { session } = (message as { stream: ServerHttp2Stream }).stream;
+    if (session === undefined || seen.has(session as ServerHttp2Session)) return;
+    seen.add(session as ServerHttp2Session);
+    session.setLocalWindowSize(WINDOW_BYTES);
+    session.settings({ initialWindowSize: WINDOW_BYTES });
+  };
+  subscribe('http2.server.stream.created', onStream);
+  return { [Symbol.dispose]: () => void unsubscribe('http2.server.stream.created', onStream) };
+}
+
 export interface GrpcAcceptOptions {
   readonly host: string;
   /** 0 picks a free one; `address` says which. */
@@ -297,7 +318,9 @@ export async function grpcAcceptor(options: GrpcAcceptOptions): Promise<Acceptor
   const inbox = createInbox<Link>();
   const links = new Set<Link>();
   const sockets = new Set<Socket>();
-  const server = new Server(CHANNEL);
+  const windows = widenWindows();
+  // A connection is a link; a second stream is room for the moment in which the first one ends.
+  const server = new Server({ ...CHANNEL, 'grpc.max_concurrent_streams': 2 });
   server.addService(SERVICE, {
     Open(call: ServerDuplexStream<Buffer, Uint8Array>) {
       const link = callLink(call as unknown as Call, `grpc:${call.getPeer()}`, () => call.destroy());
@@ -333,6 +356,7 @@ export async function grpcAcceptor(options: GrpcAcceptOptions): Promise<Acceptor
       injector.destroy();
       await endSockets(sockets);
       server.forceShutdown();
+      windows[Symbol.dispose]();
       await closed;
     },
   };

@@ -13,6 +13,8 @@ export interface Faults {
   cutAfterBytes: number;
   /** Swallows everything and answers nothing, while connections stay open. */
   blackHole: boolean;
+  /** Swallows what the far side answers, while what goes there still arrives: no window is ever opened again. */
+  holdAnswers: boolean;
   /** New connections are reset at once. */
   refuse: boolean;
 }
@@ -40,11 +42,11 @@ function kill(socket: Socket): void {
 }
 
 /** One direction of one connection. */
-function pump(from: Socket, to: Socket, faults: Faults, spent: (bytes: number) => boolean): void {
+function pump(from: Socket, to: Socket, faults: Faults, held: () => boolean, spent: (bytes: number) => boolean): void {
   let line: Promise<void> = Promise.resolve();
   const write = async (piece: Buffer): Promise<void> => {
     if (faults.latencyMs > 0) await new Promise((resolve) => setTimeout(resolve, faults.latencyMs));
-    if (faults.blackHole || to.destroyed) return;
+    if (faults.blackHole || held() || to.destroyed) return;
     if (!to.write(piece)) {
       from.pause();
       to.once('drain', () => from.resume());
@@ -74,6 +76,7 @@ export async function openFaultProxy(options: {
     sliceBytes: 0,
     cutAfterBytes: 0,
     blackHole: false,
+    holdAnswers: false,
     refuse: false,
     ...options.faults,
   };
@@ -105,8 +108,8 @@ export async function openFaultProxy(options: {
         if (hadError && !faults.blackHole) for (const other of both) other.destroy();
       });
     }
-    pump(front, back, faults, spent);
-    pump(back, front, faults, spent);
+    pump(front, back, faults, () => false, spent);
+    pump(back, front, faults, () => faults.holdAnswers, spent);
   }
 
   const server: Server = createServer({ allowHalfOpen: true }, onConnection);

@@ -8,7 +8,8 @@
  *     outside  names a result file outside its folder
  *     link     makes a link of its folder's result to a file outside
  *     file     writes a result file of argument size `bytes`
- *     noisy    prints control sequences and 3 MB on stderr, then answers
+ *     noisy    prints 3 MB on stderr, then answers
+ *     crash    prints control sequences on stderr and dies
  */
 import { spawn } from 'node:child_process';
 import { mkdirSync, readdirSync, readlinkSync, symlinkSync, writeFileSync } from 'node:fs';
@@ -82,9 +83,12 @@ function answer(item: RunnerItem): void {
       return;
     }
     case 'noisy':
-      process.stderr.write('\u001b[31mred\u001b[0m\u0007 text\n');
-      process.stderr.write('n'.repeat(3_000_000));
-      process.stderr.write('\n', () => inline(item, 'quiet now'));
+      process.stderr.write('n'.repeat(3_000_000), () => inline(item, 'quiet now'));
+      return;
+    case 'crash':
+      process.stderr.write(`${'x'.repeat(10_000)}\n\u001b[31mout of\u001b[0m luck\u0007\u202e\n`, () =>
+        process.exit(3),
+      );
       return;
     default:
       throw new Error(`no mode ${mode}`);

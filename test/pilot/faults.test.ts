@@ -6,6 +6,9 @@ import { act, json, processesWith, raw, withPilot } from '../fakes/pilot.ts';
 
 const sha = (bytes: Buffer): string => createHash('sha256').update(bytes).digest('hex');
 
+/** Seconds that no other process sleeps for: the children of the fakes are found by them. */
+const unique = (n: number): number => n * 10_000_000 + process.pid;
+
 t.test('a failure is charged and carries the function’s own words; the runner lives on', async (t) => {
   await withPilot(t, {}, async (agent) => {
     agent.launch([act(1, { do: 'throw', text: 'no such peak' })]);
@@ -21,20 +24,29 @@ t.test('a failure is charged and carries the function’s own words; the runner 
   });
 });
 
+t.test('a runner that dies fails what it held, with how it died, and another takes over', async (t) => {
+  await withPilot(t, {}, async (agent) => {
+    agent.launch([act(1, { do: 'exit', signal: 'SIGKILL' })]);
+    agent.launch([act(2, { do: 'exit', code: 3 })]);
+    agent.launch([act(3, { do: 'echo' })]);
+    const ended = (await agent.outcomes(3)).sort((a, b) => a.key - b.key);
+    t.match(ended[0], {
+      status: 'failed',
+      detail: { err: { code: 'E_FUNCTION', message: /SIGKILL/ }, charged: true },
+    });
+    t.match(ended[1], { status: 'failed', detail: { err: { message: /exit code 3/ }, charged: true } });
+    t.match(ended[2], { status: 'succeeded' });
+  });
+});
+
 t.test(
-  'a runner that dies fails what it held with its last words, without control characters, and another takes over',
+  'the last words of a runner that died are in the message, cut short and without control characters',
   async (t) => {
-    await withPilot(t, {}, async (agent) => {
-      agent.launch([act(1, { do: 'exit', signal: 'SIGKILL' })]);
-      agent.launch([act(2, { do: 'exit', code: 3 })]);
-      agent.launch([act(3, { do: 'echo' })]);
-      const ended = (await agent.outcomes(3)).sort((a, b) => a.key - b.key);
-      t.match(ended[0], {
-        status: 'failed',
-        detail: { err: { code: 'E_FUNCTION', message: /SIGKILL/ }, charged: true },
-      });
-      t.match(ended[1], { status: 'failed', detail: { err: { message: /exit code 3/ }, charged: true } });
-      t.match(ended[2], { status: 'succeeded' });
+    await withPilot(t, { runner: raw('crash') }, async (agent) => {
+      agent.launch([act(1, {})], { adapter: 'raw' });
+      const message = (await agent.outcomes(1))[0]?.detail.err?.message ?? '';
+      t.match(message, /exit code 3; its last output: .*out of luck$/s);
+      t.ok(message.length <= 2000, `${message.length} characters`);
     });
   },
 );
@@ -98,25 +110,25 @@ for (const containment of [undefined, 'none'] as const) {
     `a cancel ends the whole tree of an adapter that may start processes, a setsid child too, ${where}`,
     async (t) => {
       await withPilot(t, containment === undefined ? {} : { containment }, async (agent) => {
-        agent.launch([act(1, { do: 'setsid', ms: 345_678_000 })]);
+        agent.launch([act(1, { do: 'setsid', ms: 1000 * unique(3) })]);
         await agent.outcomes(1);
-        t.ok(processesWith('345678'), 'the child outlived its item');
+        t.ok(processesWith(String(unique(3))), 'the child outlived its item');
         agent.launch([act(2, { do: 'sleep', ms: 60_000 })]);
         await agent.until('it runs', () => agent.messages.some((m) => m.started?.keys.includes(2) === true));
         agent.session?.send({ cancel: { leases: [{ key: 2, attempt: 1, leaseEpoch: 7 }], reason: 'stop' } }, 'prompt');
         t.match((await agent.outcomes(2))[1], { key: 2, status: 'cancelled' });
-        t.notOk(processesWith('345678'), 'and is gone before the word is given');
+        t.notOk(processesWith(String(unique(3))), 'and is gone before the word is given');
       });
     },
   );
 
   t.test(`a runner that dies takes what it started with it, ${where}`, async (t) => {
     await withPilot(t, containment === undefined ? {} : { containment }, async (agent) => {
-      agent.launch([act(1, { do: 'setsid', ms: 456_789_000 })]);
+      agent.launch([act(1, { do: 'setsid', ms: 1000 * unique(4) })]);
       await agent.outcomes(1);
       agent.launch([act(2, { do: 'exit', signal: 'SIGKILL' })]);
       t.match((await agent.outcomes(2))[1], { key: 2, status: 'failed' });
-      t.notOk(processesWith('456789'));
+      t.notOk(processesWith(String(unique(4))));
     });
   });
 }

@@ -17,14 +17,21 @@ t.test('a runner gets the block’s environment, its own folder and three pipes,
   delete process.env.FARFIELD_TEST_SECRET;
 });
 
-t.test('stderr is forwarded as logs, and what does not fit is counted', async (t) => {
+t.test('stderr is forwarded as logs, and what does not fit is dropped and counted to the byte', async (t) => {
   await withPilot(t, { runner: raw('noisy') }, async (agent) => {
+    const logs = () => agent.messages.flatMap((m) => (m.log === undefined ? [] : [m.log]));
+    const received = (list: ReturnType<typeof logs>) => list.reduce((sum, log) => sum + log.data.byteLength, 0);
     agent.launch([act(1, {})], { adapter: 'raw' });
     await agent.outcomes(1);
-    await agent.until('the logs come', () => agent.messages.some((m) => m.log !== undefined));
-    const logs = agent.messages.flatMap((m) => (m.log === undefined ? [] : [m.log]));
-    t.equal(logs[0]?.key, 1, 'alone in its runner, the item is named');
-    t.match(Buffer.from(logs[0]?.data ?? []).toString(), /red/);
+    await agent.until('the pilot is quiet', () => logs().length > 0);
+    t.equal(logs()[0]?.key, 1, 'alone in its runner, the item is named');
+    // Each later log says how much was lost before it.
+    agent.launch([act(2, {})], { adapter: 'raw' });
+    await agent.outcomes(2);
+    await agent.until('logs of the second', () => logs().some((log) => log.key === 2));
+    const all = logs();
+    const second = all.findIndex((log) => log.key === 2);
+    t.equal(received(all.slice(0, second)) + (all[second]?.dropped ?? 0), 3_000_000);
   });
 });
 

@@ -112,21 +112,19 @@ function pressureTests(t: Test, open: () => Promise<Pair>): void {
     let sent = 0;
     // Well above everything that socket buffers, windows and the receiver's mark can swallow.
     const limit = 96;
-    while (sent < limit && a.send(frameOf(sent, MAX_FRAME_BYTES))) {
+    let blocked: Promise<void> | undefined;
+    while (blocked === undefined && sent < limit) {
       sent += 1;
-      // Lets what can leave do so: only what nobody takes may count.
-      await new Promise((resolve) => setTimeout(resolve, 2));
+      if (a.send(frameOf(sent, MAX_FRAME_BYTES))) continue;
+      // What can still leave does so meanwhile: only what nobody takes counts.
+      const waiting = a.writable();
+      const moved = await Promise.race([waiting.then(() => true), new Promise((resolve) => setTimeout(resolve, 100))]);
+      if (moved !== true) blocked = waiting;
     }
-    t.ok(sent < limit, `asked to wait after ${sent} MiB`);
-    let writable = false;
-    const waiting = a.writable().then(() => {
-      writable = true;
-    });
-    await new Promise((resolve) => setImmediate(resolve));
-    t.equal(writable, false, 'nothing was read, so there is no room');
-    const read = readUntil(b, sent + 1);
-    await waiting;
-    t.strictSame((await read).length, sent + 1, 'nothing of it was lost');
+    t.ok(blocked !== undefined, `asked to wait after ${sent} MiB`);
+    const read = readUntil(b, sent);
+    await blocked;
+    t.strictSame((await read).length, sent, 'nothing of it was lost');
     a.close();
   });
 

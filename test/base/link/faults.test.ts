@@ -10,11 +10,12 @@ import { serveLinks } from '#base/link/accept.ts';
 import { grpcAcceptor, grpcDialler } from '#base/link/grpc.ts';
 import { type LinkMessage, linkCodec } from '#base/link/messages.ts';
 import { createOutbox } from '#base/link/outbox.ts';
-import type { Acceptor, Dialler } from '#base/link/seam.ts';
+import type { Acceptor, Dialler, Link } from '#base/link/seam.ts';
 import { dialSession, type Session } from '#base/link/session.ts';
 import { type LinkState, superviseLink } from '#base/link/supervisor.ts';
 import { unixAcceptor, unixDialler } from '#base/link/unix.ts';
 import { createSeededRandom } from '#base/random.ts';
+import { MAX_FRAME_BYTES } from '#kernel/limits.ts';
 import { type FaultProxy, openFaultProxy } from '../../fakes/fault-proxy.ts';
 import { testTls } from '../../fakes/tls.ts';
 
@@ -203,4 +204,28 @@ t.test('a peer that is refused at once is not dialled in a tight loop', async (t
     `waits: ${waits.map(Math.round).join(', ')}`,
   );
   await played.stop();
+});
+
+t.test('a whole frame fits into the window of a gRPC link, whatever the round trip', async (t) => {
+  const bench = await grpcBench();
+  const links = bench.acceptor.links[Symbol.asyncIterator]();
+  const sender = await bench.dialler.dial(new AbortController().signal);
+  const { value: receiver } = (await links.next()) as { value: Link };
+  const frames = receiver.frames[Symbol.asyncIterator]();
+  // The first frame makes sure that the settings of both sides are known.
+  sender.send(Buffer.alloc(1));
+  await frames.next();
+  receiver.send(Buffer.alloc(1));
+  await sender.frames[Symbol.asyncIterator]().next();
+  // From now on the sender hears nothing, as on an endless cable: what arrives is what its window allowed.
+  bench.proxy.faults.holdAnswers = true;
+  for (let no = 0; no < 3; no += 1) sender.send(Buffer.alloc(MAX_FRAME_BYTES, no));
+  for (let no = 0; no < 3; no += 1) {
+    const { value } = await frames.next();
+    t.equal(value?.byteLength, MAX_FRAME_BYTES);
+  }
+  bench.proxy.reset();
+  await sender.closed;
+  await bench.acceptor[Symbol.asyncDispose]();
+  await bench.close();
 });
