@@ -20,6 +20,7 @@ import type { Measured } from '#kernel/tokens/claims.ts';
 import { AdmissionDesk } from './admission/admit.ts';
 import { createLaunchCheck } from './admission/launch.ts';
 import { type Ledger, type LedgerEpoch, openLedger } from './admission/ledger.ts';
+import { patientLedger } from './admission/patient.ts';
 import { openPolicy, type PolicySource } from './admission/policy.ts';
 import { type Blobs, createBlobs } from './blobs.ts';
 import { Blocks } from './blocks/blocks.ts';
@@ -72,12 +73,14 @@ export class Agent implements AgentControl {
   #policy!: PolicySource;
   #blobs!: Blobs;
   #engine!: Engine;
+  #launchCheck!: (work: Work) => Refusal | undefined;
   #pilots!: Pilots;
   #blocks!: Blocks;
   #link!: BrokerLink;
   #epoch: LedgerEpoch = { n: 0, since: 0 };
   #linkState: LinkState = { kind: 'waiting', ms: 0, failures: 0, reason: 'not dialled yet' };
   #clockProblem: string | undefined;
+  #full: string | undefined;
   #look: Timer | undefined;
   #looks = 0;
   #lookedAt = { wall: 0, mono: 0 };
@@ -104,14 +107,27 @@ export class Agent implements AgentControl {
   async #start(): Promise<void> {
     const { folder, config, identity, clock, log, uid } = this.#o;
     const { endpoint } = identity.current;
-    this.#ledger = await openLedger({
+    const store = await openLedger({
       file: folder.ledger,
       ...(config.ledgerMaxPages > 0 ? { maxPageCount: config.ledgerMaxPages } : {}),
+    });
+    this.#ledger = patientLedger(store, {
+      clock,
+      onFull: (why) => {
+        log.error({ why }, 'the ledger is full; nothing is admitted until there is room');
+        this.#full = `the ledger is full: ${why}`;
+        this.#statusChanged();
+      },
+      onRoom: () => {
+        log.info({}, 'the ledger has room again');
+        this.#full = undefined;
+        this.#statusChanged();
+      },
     });
     void this.#ledger.ended.then((reason) => {
       if (reason !== undefined) this.#broken(reason);
     });
-    this.#policy = openPolicy({ path: folder.policy, endpoint, uid, log, onChange: () => this.#statusChanged() });
+    this.#policy = openPolicy({ path: folder.policy, endpoint, uid, log, onChange: () => this.#policyChanged() });
     const meta = await this.#openEpoch();
     this.#wireWork(meta.leaseEpoch);
     await this.#restore();
@@ -131,7 +147,7 @@ export class Agent implements AgentControl {
       allowOlderEpoch: config.allowOlderEpoch,
       onPacksAgain: () => this.#link.sendAgain(),
     });
-    this.#wireLink(desk);
+    this.#wireLink(desk, Number(meta.meta.sessionEpoch ?? 0));
     this.#lookedAt = { wall: clock.now(), mono: clock.mono() };
     this.#look = clock.after(LOOK_MS, () => this.#lookAround());
     this.#engine.dispatch();
@@ -179,7 +195,7 @@ export class Agent implements AgentControl {
       modelRoot: (digest) => models.get(digest),
     });
     this.#parts = { specs, filesOf: stage.filesOf };
-    const launchCheck = createLaunchCheck(() => this.#policy.current, clock);
+    this.#launchCheck = createLaunchCheck(() => this.#policy.current, clock);
     this.#engine = new Engine({
       ledger: this.#ledger,
       endpoint: identity.current.endpoint,
@@ -189,7 +205,7 @@ export class Agent implements AgentControl {
       random,
       log,
       leaseEpoch,
-      launchRefusal: (work) => launchCheck(work) ?? this.#missingModel(work),
+      launchRefusal: (work) => this.#launchCheck(work) ?? this.#missingModel(work),
       stage: stage.stage,
       onDemand: () => this.#demand(),
       onState: (work, items, state, detail) => this.#link?.running(work, items, state, detail),
@@ -269,7 +285,7 @@ export class Agent implements AgentControl {
     this.#closers.push(async () => acceptor[Symbol.asyncDispose]());
   }
 
-  #wireLink(desk: AdmissionDesk): void {
+  #wireLink(desk: AdmissionDesk, sessionEpoch: number): void {
     const { config, identity, broker, diallers, clock, random, log } = this.#o;
     this.#link = new BrokerLink({
       diallers,
@@ -286,6 +302,12 @@ export class Agent implements AgentControl {
       log,
       onState: (state) => {
         this.#linkState = state;
+      },
+      trusts: (principal) => this.#policy.current.authorities.pinned.has(principal),
+      closed: () => this.#closed(),
+      sessionEpoch,
+      keepSessionEpoch: async (epoch) => {
+        await this.#ledger.submit({ kind: 'meta', key: 'sessionEpoch', value: String(epoch) });
       },
     });
   }
@@ -338,10 +360,20 @@ export class Agent implements AgentControl {
   }
 
   #closed(): Refusal | undefined {
-    const reason = this.#clockProblem;
-    return reason === undefined
-      ? undefined
-      : { code: 'E_CLOCK', step: 'clock', message: `admission is paused: ${reason}` };
+    const pause = (code: 'E_CLOCK' | 'E_PAUSED', reason: string): Refusal => ({
+      code,
+      step: 'closed',
+      message: `admission is paused: ${reason}`,
+    });
+    if (this.#clockProblem !== undefined) return pause('E_CLOCK', this.#clockProblem);
+    return this.#full === undefined ? undefined : pause('E_PAUSED', this.#full);
+  }
+
+  /** What a reload revokes ends now, unless the site lets it finish. */
+  #policyChanged(): void {
+    if (this.#policy.current.onRevoke === 'kill') this.#engine.revoke(this.#launchCheck);
+    this.#engine.dispatch();
+    this.#statusChanged();
   }
 
   /** Clock jumps, work that may not start any more, rows that nobody will ask for. */
@@ -378,7 +410,7 @@ export class Agent implements AgentControl {
   }
 
   #openness(): { state: AgentStatus['state']; reason?: string } {
-    const reason = this.#clockProblem ?? this.#breaker.reason;
+    const reason = this.#clockProblem ?? this.#full ?? this.#breaker.reason;
     return reason === undefined ? { state: 'open' } : { state: 'paused', reason };
   }
 

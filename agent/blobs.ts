@@ -7,6 +7,7 @@
  *     on where it stopped.
  *  B2 The size that the ticket signed is the most that is taken, whatever the broker sends.
  *  B3 Fetching the same digest twice at once is one transfer.
+ *  B4 What one principal uploaded is never served to another from the cache: a digest is public, and knowing it is no right.
  */
 import { createHash, type Hash } from 'node:crypto';
 import { createReadStream, createWriteStream, existsSync } from 'node:fs';
@@ -36,10 +37,10 @@ export interface BlobsOptions {
 }
 
 export interface Blobs extends AsyncDisposable {
-  /** Where an argument lies if it is here. */
-  pathOf(digest: string): string | undefined;
+  /** Where an argument of this principal lies if it is here. */
+  pathOf(principal: string, digest: string): string | undefined;
   /** Makes sure that it is here. `ticket`: whose argument it is, which is what this endpoint may read it for. */
-  fetch(digest: string, size: number, ticket: string): Promise<string>;
+  fetch(principal: string, digest: string, size: number, ticket: string): Promise<string>;
   /** Sends a result from the spool, from where the broker stopped. */
   upload(hex: string, ticket: string): Promise<void>;
   /** The broker has it, and its receipt: the spool's copy may go. */
@@ -51,7 +52,8 @@ const hexOf = (digest: string): string => digest.slice(digest.indexOf(':') + 1);
 export function createBlobs(options: BlobsOptions): Blobs {
   const agent = new Agent({ connect: { ca: options.ca }, connections: 4, bodyTimeout: 0 });
   const fetching = new Map<string, Promise<string>>();
-  const cached = (digest: string): string => join(options.cache, hexOf(digest));
+  // Thumbprints are base64url, so they are file names.
+  const cached = (principal: string, digest: string): string => join(options.cache, `${principal}.${hexOf(digest)}`);
 
   const call = async (
     method: 'GET' | 'PUT' | 'HEAD',
@@ -76,8 +78,7 @@ export function createBlobs(options: BlobsOptions): Blobs {
     throw await refusal(answer, `${method} ${path.split('?')[0]}`);
   };
 
-  const transfer = async (digest: string, size: number, ticket: string): Promise<string> => {
-    const path = cached(digest);
+  const transfer = async (path: string, digest: string, size: number, ticket: string): Promise<string> => {
     const aside = `${path}.part`;
     const have = (await stat(aside).catch(() => undefined))?.size ?? 0;
     const hash = createHash('sha256');
@@ -104,17 +105,18 @@ export function createBlobs(options: BlobsOptions): Blobs {
   };
 
   return {
-    pathOf(digest) {
-      const path = cached(digest);
+    pathOf(principal, digest) {
+      const path = cached(principal, digest);
       if (!existsSync(path)) return undefined;
       // The order in which the cache is trimmed is that of use.
       const now = new Date(options.clock.now());
       void utimes(path, now, now).catch(() => undefined);
       return path;
     },
-    fetch(digest, size, ticket) {
-      const running = fetching.get(digest) ?? transfer(digest, size, ticket).finally(() => fetching.delete(digest));
-      fetching.set(digest, running);
+    fetch(principal, digest, size, ticket) {
+      const path = cached(principal, digest);
+      const running = fetching.get(path) ?? transfer(path, digest, size, ticket).finally(() => fetching.delete(path));
+      fetching.set(path, running);
       return running;
     },
     async upload(hex, ticket) {

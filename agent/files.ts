@@ -35,7 +35,7 @@ export function createFileStage(options: FileStageOptions): FileStage {
       if (arg.at === 'blob')
         files.push({
           arg: at,
-          path: options.blobs.pathOf(arg.digest) ?? (await options.blobs.fetch(arg.digest, arg.size, work.ticket.id)),
+          path: await blobPath(options.blobs, work, arg.digest, arg.size),
         });
       if (arg.at === 'endpoint') files.push({ arg: at, path: await followed(arg.path, options.readable(work)) });
     }
@@ -53,6 +53,11 @@ export function createFileStage(options: FileStageOptions): FileStage {
     },
     filesOf: (work, i) => staged.get(work)?.get(i) ?? [],
   };
+}
+
+async function blobPath(blobs: Blobs, { ticket }: Work, digest: string, size: number): Promise<string> {
+  const { principal, id } = ticket;
+  return blobs.pathOf(principal, digest) ?? (await blobs.fetch(principal, digest, size, id));
 }
 
 async function followed(path: string, folders: readonly string[]): Promise<string> {

@@ -365,6 +365,8 @@ function end(sql: Statements, command: Extract<LedgerCommand, { kind: 'end' }>):
 function cancel(sql: Statements, command: Extract<LedgerCommand, { kind: 'cancel' }>): LedgerResult {
   const { principal, jti, items, keepUntil } = command;
   const row = rowByKey(sql, principal, jti);
+  if (row !== undefined && command.hash !== undefined && command.hash !== row.hash)
+    return { kind: 'cancelled', ticketNo: undefined, waiting: [], leased: [] };
   // Items that are still to come are cancelled by the tombstone; it is kept for known tickets too, which may be delivered in parts.
   const before = sql('select items from tombstone where principal = ? and jti = ?').get(principal, jti) as
     | { items: string }

@@ -101,6 +101,8 @@ export type LedgerCommand =
       readonly principal: string;
       readonly jti: string;
       readonly items: 'all' | readonly number[];
+      /** The ticket that is meant; another one under this jti is left alone. */
+      readonly hash?: string;
       readonly keepUntil: number;
     }
   | { readonly kind: 'packsAcked'; readonly nos: readonly number[] }

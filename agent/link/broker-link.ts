@@ -13,13 +13,14 @@ import { type LinkMessage, linkCodec } from '#base/link/messages.ts';
 import { createOutbox, type Entry, type Outbox } from '#base/link/outbox.ts';
 import type { Dialler, Link } from '#base/link/seam.ts';
 import { dialSession, type Session, type SessionEnd } from '#base/link/session.ts';
-import { type LinkState, superviseLink } from '#base/link/supervisor.ts';
+import { FATAL, type LinkState, superviseLink } from '#base/link/supervisor.ts';
 import type { Logger } from '#base/log.ts';
 import type { Random } from '#base/random.ts';
 import { decideCancel } from '#kernel/admission.ts';
 import { createChainCache } from '#kernel/chain.ts';
 import { DEFAULT_CLOCK_TOLERANCE_S, DEFAULT_RETENTION_S, PROTOCOL } from '#kernel/limits.ts';
 import type { Pack } from '#kernel/receipts.ts';
+import type { Refusal } from '#kernel/refusal.ts';
 import { type Cancel, type Deliver, farfield } from '#protos/generated/link.js';
 import type { AdmissionDesk, DeliveryAnswer } from '../admission/admit.ts';
 import type { Ledger } from '../admission/ledger.ts';
@@ -44,6 +45,13 @@ export interface BrokerLinkOptions {
   readonly random: Random;
   readonly log: Logger;
   readonly onState: (state: LinkState) => void;
+  /** Whether this key is trusted here: nobody else may leave a tombstone. */
+  readonly trusts: (principal: string) => boolean;
+  /** Why nothing may be admitted now. */
+  readonly closed: () => Refusal | undefined;
+  /** The epoch of the last session, and where a new one is kept: a copy of this folder shows by an older one. */
+  readonly sessionEpoch: number;
+  readonly keepSessionEpoch: (epoch: number) => Promise<void>;
 }
 
 /** Why the supervisor gave up: a person has to act. */
@@ -53,6 +61,9 @@ export interface LinkEnd {
 }
 
 type BrokerSession = Session<LinkMessage>;
+
+/** Twice what a broker needs to notice a dead link. */
+const FENCED_PATIENCE_MS = 40_000;
 
 export class BrokerLink {
   readonly #o: BrokerLinkOptions;
@@ -66,9 +77,14 @@ export class BrokerLink {
   #uploads: Promise<void> = Promise.resolve();
   #session: BrokerSession | undefined;
   #credit: Credit;
+  #epoch: number;
+  /** Whether the last attempt came to a session. */
+  #served = false;
+  #fencedSince: number | undefined;
 
   constructor(options: BrokerLinkOptions) {
     this.#o = options;
+    this.#epoch = options.sessionEpoch;
     this.#credit = createCredit(options.slots, options.clock.mono());
     const onError = (error: unknown): void => {
       options.log.error({ err: error }, 'packs not sent');
@@ -90,6 +106,7 @@ export class BrokerLink {
         connect: (link) => this.#connect(link),
         serve: ({ session }) => this.#serve(session, signal),
         onOutcome: (outcome) => log.info({ outcome }, 'broker link'),
+        isFatal: (code) => (code === 'E_FENCED' ? this.#isFenced() : FATAL.has(code)),
       },
       signal,
     );
@@ -140,10 +157,24 @@ export class BrokerLink {
 
   statusChanged(): void {
     this.#session?.send({ status: { token: this.#o.status() } }, 'control');
+    this.#sayCredit();
+  }
+
+  /**
+   * A session that was fenced has a younger one beside it: stop. A hello that is fenced may have met our own last session, whose
+   * welcome was lost and which the broker does not know to be dead yet: that passes within its heartbeats.
+   */
+  #isFenced(): boolean {
+    if (this.#served) return true;
+    const now = this.#o.clock.mono();
+    this.#fencedSince ??= now;
+    return now - this.#fencedSince > FENCED_PATIENCE_MS;
   }
 
   #connect(link: Link): Promise<{ session: BrokerSession }> {
     const { brokerId, clock, random, identity, status } = this.#o;
+    const epoch = this.#epoch;
+    this.#served = false;
     return dialSession<LinkMessage>({
       link,
       codec: linkCodec,
@@ -152,7 +183,7 @@ export class BrokerLink {
       async hello(challenge) {
         const { endpoint, signer, descriptor } = identity();
         const token = signHello(
-          { challenge, subject: endpoint, protocol: PROTOCOL, sessionEpoch: 0, nowMs: clock.now(), random },
+          { challenge, subject: endpoint, protocol: PROTOCOL, sessionEpoch: epoch, nowMs: clock.now(), random },
           signer,
         );
         return { token, descriptor, status: status(), protocolMin: PROTOCOL.min, protocolMax: PROTOCOL.max };
@@ -162,6 +193,10 @@ export class BrokerLink {
 
   async #serve(session: BrokerSession, signal: AbortSignal): Promise<SessionEnd> {
     this.#session = session;
+    this.#epoch = session.epoch;
+    this.#served = true;
+    this.#fencedSince = undefined;
+    this.#own(session, this.#o.keepSessionEpoch(session.epoch));
     this.#credit = createCredit(this.#o.slots, this.#o.clock.mono());
     this.#blobsOf.clear();
     this.#plain.attach(session);
@@ -223,7 +258,7 @@ export class BrokerLink {
 
   async #cancel(session: BrokerSession, message: Cancel): Promise<void> {
     const { clock, engine, ledger, log } = this.#o;
-    const decision = decideCancel({
+    let decision = decideCancel({
       cancel: message.token,
       chain: message.chain?.links ?? [],
       chains: this.#chains,
@@ -231,13 +266,26 @@ export class BrokerLink {
       toleranceS: DEFAULT_CLOCK_TOLERANCE_S,
       endpoint: this.#o.identity().endpoint,
     });
+    if (decision.kind === 'cancel' && !this.#o.trusts(decision.chain.principal)) {
+      decision = {
+        kind: 'refuse',
+        refusal: { code: 'E_UNTRUSTED', step: 'trust', message: 'a stranger has nothing to cancel here' },
+      };
+    }
     if (decision.kind === 'refuse') {
       // Answered all the same: a cancel that does not hold will not hold later either.
       log.warn({ code: decision.refusal.code }, 'cancel refused');
     } else {
-      const { principal, jti, items } = decision.target;
+      const { principal, jti, items, tkt } = decision.target;
       const keepUntil = decision.token.claims.exp + DEFAULT_RETENTION_S;
-      const result = await ledger.submit({ kind: 'cancel', principal, jti, items, keepUntil });
+      const result = await ledger.submit({
+        kind: 'cancel',
+        principal,
+        jti,
+        items,
+        keepUntil,
+        ...(tkt === undefined ? {} : { hash: tkt }),
+      });
       const work =
         result.kind === 'cancelled' && result.ticketNo !== undefined ? engine.works.get(result.ticketNo) : undefined;
       if (work !== undefined && result.kind === 'cancelled') engine.cancel(work, result.waiting, result.leased);
@@ -262,10 +310,10 @@ export class BrokerLink {
     if (blobs.length > 0) this.#blobsOf.set(no, blobs);
   }
 
+  /** Nothing is asked for while nothing may be admitted: what was delivered would only come back. */
   #sayCredit(): void {
-    let open = 0;
-    for (const work of this.#o.engine.works.values()) open += work.open;
-    const credit = this.#credit.next(open);
+    if (this.#o.closed() !== undefined) return;
+    const credit = this.#credit.next(this.#o.engine.open);
     if (credit !== undefined) this.#session?.send({ credit }, 'prompt');
   }
 

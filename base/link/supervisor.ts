@@ -25,7 +25,7 @@ export type LinkOutcome =
   | { readonly kind: 'fatal'; readonly code: ErrorCode; readonly reason: string };
 
 /** Codes after which dialling again can only repeat the answer: a person has to do something first. */
-const FATAL: ReadonlySet<ErrorCode> = new Set<ErrorCode>([
+export const FATAL: ReadonlySet<ErrorCode> = new Set<ErrorCode>([
   'E_VERSION',
   'E_FENCED',
   'E_FORBIDDEN',
