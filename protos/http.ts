@@ -86,7 +86,13 @@ export const TicketStatus = T.Object(
     /** Of the items asked for (`?items=0,1`), or all when n <= 64. */
     items: T.Array(
       T.Object(
-        { i: T.Integer(), state: ItemState, detail: T.Optional(T.String()), done: T.Optional(T.Number()), total: T.Optional(T.Number()) },
+        {
+          i: T.Integer(),
+          state: ItemState,
+          detail: T.Optional(T.String()),
+          done: T.Optional(T.Number()),
+          total: T.Optional(T.Number()),
+        },
         closed,
       ),
     ),
@@ -126,7 +132,15 @@ export const EVENT_TYPES = ['queued', 'admitted', 'terminal', 'refusal', 'runnin
 /** Data of queued, admitted and lost: which items of which ticket. Contiguous runs as [from, to). */
 export const ItemsEvent = T.Object({ id: Id, runs: T.Array(T.Tuple([T.Integer(), T.Integer()])) }, closed);
 export const RunningEvent = T.Object(
-  { id: Id, items: T.Array(T.Integer()), state: T.String(), detail: T.String(), done: T.Number(), total: T.Number(), attempt: T.Integer() },
+  {
+    id: Id,
+    items: T.Array(T.Integer()),
+    state: T.String(),
+    detail: T.String(),
+    done: T.Number(),
+    total: T.Number(),
+    attempt: T.Integer(),
+  },
   closed,
 );
 export const LogEvent = T.Object(
@@ -153,11 +167,17 @@ export const EndpointView = T.Object(
 );
 
 export const EnrolBody = T.Object({ secret: T.String(), descriptor: Token }, closed);
-export const UserBody = T.Object({ secret: T.String(), jwk: T.Object({ kty: T.Literal('OKP'), crv: T.Literal('Ed25519'), x: T.String() }, closed) }, closed);
+export const UserBody = T.Object(
+  { secret: T.String(), jwk: T.Object({ kty: T.Literal('OKP'), crv: T.Literal('Ed25519'), x: T.String() }, closed) },
+  closed,
+);
 export const EnrolReply = T.Object({ brokerId: Thumbprint }, closed);
 
 /** `PUT /v1/blobs/{digest}?offset=N` appends; `HEAD` says how much is there; complete when the digest matches. */
-export const BlobState = T.Object({ digest: Sha256, size: T.Integer(), have: T.Integer(), complete: T.Boolean() }, closed);
+export const BlobState = T.Object(
+  { digest: Sha256, size: T.Integer(), have: T.Integer(), complete: T.Boolean() },
+  closed,
+);
 
 /** Text that an invitation prints after `ff1.`: what a newcomer needs to reach and pin a broker, and a one-use secret. */
 export const Invitation = T.Object(

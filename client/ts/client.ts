@@ -20,8 +20,8 @@ import { type BrokerEvent, followEvents } from './events.ts';
 import type { SentTicket, Session } from './home.ts';
 import { type BrokerAddress, type BrokerHttp, createBrokerHttp } from './http.ts';
 import { createReceiver, type KnownEndpoint } from './receiver.ts';
-import { createSender } from './sender.ts';
-import { type ItemInput, signTicket, type TicketTerms } from './submission.ts';
+import { createSender, type TicketReply } from './sender.ts';
+import { type ItemInput, type SignedTicket, signTicket, type TicketTerms } from './submission.ts';
 import type { Ticket } from './tracker.ts';
 
 export interface ClientOptions {
@@ -144,18 +144,10 @@ export function createClient(options: ClientOptions): Client {
     endpoint: (id) => receiver.endpoint(id, true),
     async submit(input) {
       await connect();
-      const iat = Math.floor(clock.now() / 1000);
-      const times = {
-        jti: uuidv7(clock.now(), random.bytes(10)),
-        iat,
-        exp: iat + (input.lifeS ?? DEFAULT_TICKET_LIFE_S),
-      };
-      const signed = signTicket(input.terms, input.items, times, session.signer, principal, input.batch);
+      const signed = signInput(options, input);
       const ticket = receiver.track({ id: signed.id, hash: signed.hash, endpoint: signed.endpoint, n: signed.n });
       try {
-        const reply = await sender.send(signed, input.manifest);
-        if (reply.outcome === 'refused')
-          throw new FarfieldError(isErrorCode(reply.code) ? reply.code : 'E_BAD_REQUEST', reply.message);
+        const reply = taken(await sender.send(signed, input.manifest));
         // A ticket that the broker knew may have ended before this stream began.
         if (reply.outcome === 'known') await receiver.fetch(signed.id);
         return { ticket, outcome: reply.outcome, note: reply.note };
@@ -193,6 +185,20 @@ export function createClient(options: ClientOptions): Client {
       await http[Symbol.asyncDispose]();
     },
   };
+}
+
+function signInput(options: ClientOptions, input: SubmitInput): SignedTicket {
+  const { clock, random, session } = options;
+  const iat = Math.floor(clock.now() / 1000);
+  const exp = iat + (input.lifeS ?? DEFAULT_TICKET_LIFE_S);
+  const times = { jti: uuidv7(clock.now(), random.bytes(10)), iat, exp };
+  return signTicket(input.terms, input.items, times, session.signer, session.opened.principal, input.batch);
+}
+
+/** The broker's answer, unless it is a refusal. */
+function taken(reply: TicketReply): Exclude<TicketReply, { outcome: 'refused' }> {
+  if (reply.outcome !== 'refused') return reply;
+  throw new FarfieldError(isErrorCode(reply.code) ? reply.code : 'E_BAD_REQUEST', reply.message);
 }
 
 interface StreamOptions {
