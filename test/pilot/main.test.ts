@@ -3,6 +3,7 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { chmodSync, readFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import t from 'tap';
+import '../leaks.ts';
 import { openFakeAgent } from '../fakes/agent.ts';
 import { act, processesIn, RUNNER } from '../fakes/pilot.ts';
 

@@ -4,6 +4,7 @@ import { createServer as createHttps } from 'node:https';
 import { type AddressInfo, connect } from 'node:net';
 import { connect as tlsConnect } from 'node:tls';
 import t from 'tap';
+import '../../leaks.ts';
 import { WebSocket } from 'ws';
 import { grpcAcceptor, grpcDialler } from '#base/link/grpc.ts';
 import { wsAcceptor, wsDialler } from '#base/link/ws.ts';

@@ -5,6 +5,7 @@ import { chmod, mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
+import '../../leaks.ts';
 import { systemClock } from '#base/clock.ts';
 import { serveLinks } from '#base/link/accept.ts';
 import { grpcAcceptor, grpcDialler } from '#base/link/grpc.ts';

@@ -1,4 +1,5 @@
 import t from 'tap';
+import '../../leaks.ts';
 import { createOutbox, type Entry, type Outbox, type Sender } from '#base/link/outbox.ts';
 import { createSeededRandom } from '#base/random.ts';
 

@@ -3,6 +3,7 @@ import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import t from 'tap';
+import '../../leaks.ts';
 import { createManualClock, type ManualClock } from '#base/clock.ts';
 import { serveLinks } from '#base/link/accept.ts';
 import { signHello } from '#base/link/hello.ts';

@@ -1,4 +1,5 @@
 import t from 'tap';
+import '../../leaks.ts';
 import { createManualClock, type ManualClock } from '#base/clock.ts';
 import { createBackoff } from '#base/link/backoff.ts';
 import { type MemoryTransport, memoryPair, memoryTransport } from '#base/link/memory.ts';

@@ -5,6 +5,7 @@ import { type AddressInfo, connect, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import t from 'tap';
+import '../../leaks.ts';
 import { grpcAcceptor, grpcDialler } from '#base/link/grpc.ts';
 import { memoryTransport } from '#base/link/memory.ts';
 import { unixAcceptor, unixDialler } from '#base/link/unix.ts';
