@@ -33,8 +33,12 @@ export function signerFrom(key: KeyObject): Signer {
 }
 
 /** A new private Ed25519 key. */
+/** Ids are typed on command lines, where a leading dash reads as an option: one key in 64 is drawn again. */
 export function generateKey(): KeyObject {
-  return generateKeyPairSync('ed25519').privateKey;
+  for (;;) {
+    const { privateKey, publicKey } = generateKeyPairSync('ed25519');
+    if (!thumbprint(publicJwk(publicKey)).startsWith('-')) return privateKey;
+  }
 }
 
 /** The longest text of a token of this type: only a receipt lists what a whole commit measured. */

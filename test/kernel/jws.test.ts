@@ -205,3 +205,11 @@ t.test('the all-purpose signature under the identity point does not verify', asy
     'E_KEY_WEAK',
   );
 });
+
+t.test('the id of a key is never read as an option', async (t) => {
+  const ids = Array.from({ length: 500 }, () => signerFrom(generateKey()).kid);
+  t.strictSame(
+    ids.filter((id) => id.startsWith('-')),
+    [],
+  );
+});
