@@ -20,6 +20,7 @@ import type { CheckedFile, Lease } from './lease.ts';
 import { leaseId } from './lease.ts';
 import type { LaunchSpec } from './spec.ts';
 
+/** An item whose bytes are not what was signed, or cannot be read: it ends without having met a runner. */
 export interface Refused {
   readonly key: number;
   readonly attempt: number;
@@ -32,6 +33,7 @@ export type Prepared =
   | { readonly kind: 'lease'; readonly lease: Lease }
   | { readonly kind: 'refused'; readonly refused: Refused };
 
+/** What preparing needs of the pilot. */
 export interface LaunchParts {
   readonly digests: FileDigests;
   /** Where inline data sets that need a file are put. */
@@ -70,6 +72,7 @@ export function prepareLaunch(
   wanted: (id: string) => boolean,
 ): Preparation[] {
   const prefix = fromUtf8(launch.outDirs);
+  // Columns are walked with running offsets: item k begins where item k-1 ended.
   const files = filesOf(launch);
   let itemAt = 0;
   let inlineAt = 0;
@@ -141,6 +144,7 @@ function prepareItem(raw: Raw, parts: LaunchParts): Prepared | Promise<Prepared>
   });
 }
 
+/** L1. About 1.5 us a KiB. */
 function checkInline(raw: Raw): void {
   let at = 0;
   for (const arg of raw.body.args) {
@@ -168,6 +172,7 @@ function inlineArg(arg: Arg, bytes: Uint8Array): RunnerArg {
   return { name: arg.name, type: arg.type, at: 'inline', size: bytes.byteLength };
 }
 
+/** The path is what the runner opens; that it was still the same file is asked again at the end (results.ts, R3). */
 function fileArg(arg: Arg, path: string, size: number): RunnerArg {
   return { name: arg.name, type: arg.type, at: 'file', path, size, ...(arg.sel === undefined ? {} : { sel: arg.sel }) };
 }
@@ -212,6 +217,11 @@ async function freshFolder(path: string): Promise<void> {
   await mkdir(path, { recursive: true, mode: 0o700 });
 }
 
+/**
+ * Measures a file argument. Handing on the descriptor instead of the path would close the gap between hashing and
+ * reading, but runners in containers and libraries that open by name (HDF5) cannot take one; hence the second look at the
+ * end, which finds every change that left a trace in mtime or ctime.
+ */
 async function checkFile(
   arg: Arg,
   path: string | undefined,

@@ -35,15 +35,19 @@ import type { Runtime } from './runtimes/runtime.ts';
 import type { ItemEnd, Slot } from './slot.ts';
 import { type LaunchSpec, readSpec } from './spec.ts';
 
+/** Everything that touches the machine: main.ts makes them, tests make others. */
 export interface PilotParts {
   readonly block: BlockFile;
   readonly dialler: Dialler;
+  /** Over a key that was made in this process and dies with it (Z2). */
   readonly signer: Signer;
   readonly clock: Clock;
   readonly random: Random;
   readonly digests: FileDigests;
   readonly runtime: (name: string) => Runtime | undefined;
+  /** A slot's own folder: scratch files of one runner are never another's. */
   readonly scratchDir: (slot: number) => string;
+  /** For inline arguments that a runner must read as files. */
   readonly spillDir: string;
   readonly node: string;
   readonly pid: number;
@@ -66,10 +70,12 @@ export class Pilot {
   readonly #pools: Pools;
   readonly #outcomes: Outcomes;
   readonly #outbox: Outbox<PilotMessage>;
+  /** Held now: being checked, waiting or running. With the outcomes that no DoneAck came for, that is a hello's `held`. */
   readonly #leases = new Map<string, Lease | Preparing>();
   /** Leases that the agent dropped: their ends are nobody's business any more. */
   readonly #dropped = new Set<string>();
   readonly #end = new AbortController();
+  /** By number, of this session: the numbers are the agent's and start anew with it. Leases keep the spec itself. */
   #specs = new Map<number, LaunchSpec>();
   #session: Session<PilotMessage> | undefined;
   #sessionEpoch = 0;
@@ -77,6 +83,7 @@ export class Pilot {
   #stopping = false;
   #graceTimer: Timer | undefined;
   #announceTimer: Timer | undefined;
+  /** Of stderr, since the start: logs come last, and what no link took is counted in the next one that goes. */
   #droppedLogBytes = 0;
 
   constructor(parts: PilotParts) {
@@ -112,6 +119,8 @@ export class Pilot {
         clock,
         random,
         backoff: PILOT_BACKOFF,
+        // The default of what is fatal fits: a token that was redeemed by another, a block that is over, a version that
+        // this pilot does not speak. None of them gets better by dialling, and the node is worth more than the attempt.
         onOutcome: (outcome) =>
           log.info({ outcome: outcome.kind, ...('reason' in outcome ? { reason: outcome.reason } : {}) }, 'link ended'),
       },
@@ -133,8 +142,11 @@ export class Pilot {
     const why = new FarfieldError('E_UNAVAILABLE', `the pilot stops: ${reason}`);
     this.#pools.close(why);
     const end = clock.mono() + graceMs;
+    // Looked at and not signalled: it happens once in a pilot's life, and 20 ms more do not matter then.
     while (this.#leases.size > 0 && clock.mono() < end) await clock.sleep(20);
     await this.#pools.kill(why);
+    // Outcomes that nobody acknowledges in time are lost with this process: the agent knows the block's end, and starts
+    // those attempts again without charging them.
     const farewell = clock.mono() + FAREWELL_MS;
     while ((this.#outcomes.size > 0 || this.#leases.size > 0) && this.#session !== undefined && clock.mono() < farewell)
       await clock.sleep(20);
@@ -178,7 +190,9 @@ export class Pilot {
     });
   }
 
+  /** What the agent must know before it hands out anything anew; it answers with what to drop. */
   #held(): HeldLease[] {
+    // An outcome between two states would be in neither list.
     this.#outcomes.flush();
     const live = [...this.#leases.values()].map((lease) => ('preparing' in lease ? lease.preparing : heldOf(lease)));
     return [...live, ...this.#outcomes.unacknowledged()];
@@ -190,6 +204,7 @@ export class Pilot {
     this.#welcomed = true;
     this.#sessionEpoch = welcome.sessionEpoch;
     this.#specs = new Map();
+    // Running states are not kept by anybody: a new session hears them anew.
     for (const lease of this.#leases.values()) if (!('preparing' in lease)) lease.announced = '';
     for (const dropped of welcome.drop) this.#drop(dropped);
     this.#outbox.attach(session);
@@ -202,6 +217,7 @@ export class Pilot {
     }
   }
 
+  /** Returns at once, always: what takes time (hashing, runners) goes on beside, so a cancel is never behind it. */
   #handle(messages: readonly PilotMessage[]): void {
     for (const message of messages) {
       if (message.launch !== undefined) this.#launch(message.launch);
@@ -265,6 +281,7 @@ export class Pilot {
     for (const { key, attempt } of leases) this.#stopLease(leaseId(key, attempt), reason);
   }
 
+  /** Z3. Outcomes of dropped leases that were sealed already are sent again all the same; the agent refuses them by epoch. */
   #drop({ key, attempt }: HeldLease): void {
     const id = leaseId(key, attempt);
     if (!this.#leases.has(id)) return;
@@ -286,6 +303,7 @@ export class Pilot {
     else this.#settle(lease, outcome);
   }
 
+  /** The end of a lease here. From now on its outcome is what is held. */
   #settle(lease: Lease, outcome: Outcome): void {
     this.#leases.delete(lease.id);
     if (!this.#dropped.delete(lease.id)) this.#outcomes.add(outcome);
@@ -313,6 +331,7 @@ export class Pilot {
     if (this.#leases.size > 0) this.#announceTimer = this.#parts.clock.after(ANNOUNCE_AFTER_MS, () => this.#announce());
   }
 
+  /** As it came, uncleaned: whoever shows it cleans it, and whoever keeps it keeps the truth. */
   #forwardLog(lease: Lease | undefined, bytes: Buffer): void {
     for (let at = 0; at < bytes.length; at += LOG_CHUNK_BYTES) {
       const data = bytes.subarray(at, at + LOG_CHUNK_BYTES);

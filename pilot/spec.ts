@@ -4,17 +4,22 @@ import { FarfieldError } from '#kernel/errors.ts';
 import type { Spec } from '#protos/generated/link.js';
 import type { RunnerItem } from '#protos/runner.ts';
 
+/** A Spec message with its JSON parsed and its empty texts read as absent. */
 export interface LaunchSpec {
+  /** The agent's statement of what may share a runner: uid, principal, manifest, image, model, runtime, network. */
   readonly poolKey: string;
   readonly adapter: string;
+  /** For the adapter alone; nothing here looks into it. */
   readonly entry: Record<string, unknown> | undefined;
   /** Folder of the model; undefined for functions without one. */
   readonly modelRoot: string | undefined;
+  /** What the ticket signed; measured before the load and once more after it. */
   readonly modelDigest: string;
   readonly variant: string;
   readonly runtime: string;
   readonly image: string;
   readonly threads: number;
+  /** Of one attempt, from the moment its runner could begin with it. */
   readonly timeoutMs: number;
   readonly maxBytes: number;
   readonly uncertainty: RunnerItem['uncertainty'];
@@ -30,6 +35,7 @@ function json(bytes: Uint8Array, what: string): unknown {
   }
 }
 
+/** Throws E_PROTOCOL: the agent made the JSON, so a defect in it is the agent's. */
 export function readSpec(spec: Spec): LaunchSpec {
   return {
     poolKey: spec.poolKey,

@@ -1,6 +1,7 @@
-/** Waiting between dials: exponential with full jitter, so that a thousand agents do not come back in the same second. */
+/** Waiting between dials: exponential with jitter, so that a thousand agents do not come back in the same second. */
 import type { Random } from '#base/random.ts';
 
+/** The bound of the first wait, and of every later one. */
 export interface BackoffOptions {
   readonly firstMs: number;
   readonly maxMs: number;
@@ -22,6 +23,7 @@ export function createBackoff(random: Random, options: BackoffOptions = BACKOFF)
     next() {
       const bound = Math.min(options.maxMs, options.firstMs * 2 ** Math.min(failures, 30));
       failures += 1;
+      // Not from zero: a peer that is down would be asked at once by some, and those at once again.
       return bound / 2 + random.uniform() * (bound / 2);
     },
     reset() {

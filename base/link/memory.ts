@@ -8,6 +8,7 @@ import { FarfieldError } from '#kernel/errors.ts';
 import { createGauge, createInbox, createOnce } from './queue.ts';
 import { type Acceptor, assertFrame, type Dialler, type Ending, type Link, RECEIVE_HIGH_BYTES } from './seam.ts';
 
+/** One side, and what the other side does to it. */
 interface End {
   readonly link: Link;
   /** Ends this side as a cut connection would. */
@@ -88,6 +89,7 @@ function createEnd(remote: string, peer: () => End): End {
   };
 }
 
+/** Two links that are each other's peer. */
 export interface MemoryPair {
   readonly dialled: Link;
   readonly accepted: Link;
@@ -108,6 +110,7 @@ export interface MemoryTransport {
   readonly pairs: readonly MemoryPair[];
 }
 
+/** A dialler and an acceptor, as the other transports have them. */
 export function memoryTransport(name = 'memory'): MemoryTransport {
   const inbox = createInbox<Link>();
   const pairs: MemoryPair[] = [];

@@ -7,12 +7,18 @@
  */
 import { RECEIVE_HIGH_BYTES, SEND_HIGH_BYTES, SEND_LOW_BYTES } from './seam.ts';
 
+/** What stops and starts the source of an inbox: a socket that is not read fills, and TCP tells the sender. */
 export interface Flow {
   pause(): void;
   resume(): void;
 }
 
+/**
+ * Values in the order of arrival, with their weight. Not a Node stream: the high-water
+ * mark of an object-mode Readable counts values, where bytes are what matters.
+ */
 export interface Inbox<T> extends AsyncIterable<T> {
+  /** After the end this does nothing: a late arrival is as lost as one that the network dropped. */
   push(value: T, bytes: number): void;
   /** Ends the iteration after what is queued; `drop` forgets that too. */
   end(drop?: boolean): void;
@@ -80,6 +86,7 @@ export function createInbox<T>(flow: Flow = NO_FLOW, highBytes: number = RECEIVE
     push(value, bytes) {
       if (ended) return;
       if (wake !== undefined) {
+        // Somebody waits: it passes through and never weighs anything.
         const resolve = wake;
         wake = undefined;
         resolve({ done: false, value });
@@ -104,10 +111,15 @@ export function createInbox<T>(flow: Flow = NO_FLOW, highBytes: number = RECEIVE
   };
 }
 
+/**
+ * Bytes given to a transport and not yet taken by the kernel. Two marks and not one: a sender that is woken for each
+ * frame that leaves would be woken as often as there are frames.
+ */
 export interface Gauge {
   /** Counts bytes in; false once over the high-water mark. */
   add(bytes: number): boolean;
   done(bytes: number): void;
+  /** At once while below the marks. */
   writable(): Promise<void>;
   /** The link ended: nobody waits any longer. */
   release(): void;

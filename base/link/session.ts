@@ -102,6 +102,7 @@ export function negotiate(mine: ProtocolRange, theirs: ProtocolRange): number | 
   return highest >= Math.max(mine.min, theirs.min) ? highest : undefined;
 }
 
+/** Says which side is behind: that is the one question of whoever reads it. */
 function versionRefusal(mine: ProtocolRange, theirs: ProtocolRange): FarfieldError {
   const [older, newer] = mine.max < theirs.min ? ['this side', 'the other side'] : ['the other side', 'this side'];
   return new FarfieldError(
@@ -328,6 +329,7 @@ function createSession<M extends Dialect>(
     link.close(linkReason);
   }
 
+  // What was queued before goes first, as far as the link takes it; the rest is what an outbox is for.
   function close(code: ErrorCode, message: string, retryAfterS = 0): void {
     if (once.settled) return;
     outlet.send({ bye: { code, message, retryAfterS } } as M, 'control');

@@ -91,6 +91,7 @@ export async function superviseLink<M extends Dialect, C extends { session: Sess
     }
     const ms = Math.max(backoff.next(), askedMs);
     options.onState?.({ kind: 'waiting', ms, failures: backoff.failures, reason: reasonOf(outcome) });
+    // Aborted while it waited: the loop's condition says the rest.
     await clock.sleep(ms, signal).catch(() => {});
   }
   return undefined;

@@ -85,6 +85,7 @@ export function createParser(onParsed: (parsed: Parsed) => void): {
   };
 }
 
+/** A peer's reason may be anything; it is shown to people. */
 function printable(bytes: Uint8Array): string {
   try {
     return fromUtf8(bytes);
@@ -119,6 +120,7 @@ export function streamLink(socket: Socket, remote: string): Link {
     }
   });
 
+  // Of no effect on a Unix socket; any stream socket may carry this link.
   socket.setNoDelay(true);
   socket.on('data', (chunk: Buffer) => {
     const wrong = parser.feed(chunk);
@@ -127,6 +129,7 @@ export function streamLink(socket: Socket, remote: string): Link {
     socket.destroy();
   });
   socket.on('error', (error) => finish({ clean: false, reason: error.message }));
+  // A peer that closed its half without the words of an end has died, or is no peer: `close` follows and says so.
   socket.on('end', () => socket.end());
   socket.on('close', () => {
     finish({
@@ -168,6 +171,7 @@ export function streamLink(socket: Socket, remote: string): Link {
   };
 }
 
+/** Dials once; trying again is the supervisor's. */
 export function unixDialler(options: { path: string }): Dialler {
   return {
     name: `unix:${options.path}`,
@@ -198,6 +202,7 @@ export function unixDialler(options: { path: string }): Dialler {
   };
 }
 
+/** U1. Checked at the start and not kept under watch: who can widen the folder later is the account itself. */
 function assertPrivate(folder: string): void {
   const stat = lstatSync(folder);
   const mine = process.getuid === undefined || stat.uid === process.getuid();
@@ -220,6 +225,7 @@ function isAnswered(path: string): Promise<boolean> {
   });
 }
 
+/** A socket outlives the process that made it: after a crash it is in the way, and only a dial tells it from a live one. */
 async function removeStale(path: string): Promise<void> {
   const stat = lstatSync(path, { throwIfNoEntry: false });
   if (stat === undefined) return;
@@ -229,6 +235,7 @@ async function removeStale(path: string): Promise<void> {
   unlinkSync(path);
 }
 
+/** Listens until disposed. Node removes the socket's file at the close. */
 export async function unixAcceptor(options: { path: string; maxConnections?: number }): Promise<Acceptor> {
   const { path } = options;
   assertPrivate(dirname(path));
@@ -251,6 +258,7 @@ export async function unixAcceptor(options: { path: string; maxConnections?: num
       resolve();
     });
   });
+  // The folder keeps others out already; this is for whoever makes the folder wider by mistake.
   chmodSync(path, 0o600);
   return {
     address: path,

@@ -26,11 +26,13 @@ import {
 } from './seam.ts';
 
 export const WS_PATH = '/v1/link';
+/** Named as a subprotocol, so that a proxy's log shows what it is; versions are negotiated in the hello, not here. */
 const PROTOCOL = 'farfield.link';
 const NORMAL = 1000;
 /** A close frame holds 123 bytes of reason. */
 const MAX_REASON = 120;
 
+/** By characters, so that no UTF-8 sequence is cut in two: a close frame with half a character is a protocol error. */
 function shorten(reason: string): string {
   let text = reason;
   while (Buffer.byteLength(text) > MAX_REASON) text = text.slice(0, -1);
@@ -57,6 +59,7 @@ function socketLink(ws: WebSocket, remote: string): Link {
       ws.terminate();
     }
   });
+  // `close` always follows; the first error says more than the close code that it leads to.
   ws.on('error', (error) => {
     trouble = error.message;
   });
@@ -101,6 +104,7 @@ function linkUrl(text: string): URL {
   return url;
 }
 
+/** The token in a hello is bound to its challenge, so even plain text would not give it away; what runs over the link would. */
 function assertScheme(url: URL, plain: boolean | undefined): void {
   if (url.protocol === 'wss:') return;
   const loopback = ['localhost', '127.0.0.1', '[::1]'].includes(url.hostname);
@@ -126,6 +130,7 @@ export function wsDialler(options: WsDialOptions): Dialler {
           perMessageDeflate: false,
           maxPayload: MAX_FRAME_BYTES,
           handshakeTimeout: DIAL_TIMEOUT_MS,
+          // A redirect would let whoever answers choose whom we talk to.
           followRedirects: false,
           minVersion: 'TLSv1.3',
           ...(options.ca === undefined ? {} : { ca: options.ca }),
@@ -171,6 +176,7 @@ function refusalOf(request: IncomingMessage, options: WsAcceptOptions, connectio
   return undefined;
 }
 
+/** Takes upgrades of its path from a server that it does not own: disposing ends the links and leaves the server alone. */
 export function wsAcceptor(options: WsAcceptOptions): Acceptor {
   const path = options.path ?? WS_PATH;
   const inbox = createInbox<Link>();
@@ -195,6 +201,7 @@ export function wsAcceptor(options: WsAcceptOptions): Acceptor {
       socket.end(`HTTP/1.1 ${refusal}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n`);
       return;
     }
+    // A frame is a whole turn's messages already: holding it back for more (Nagle) only adds 40 ms.
     (socket as Socket).setNoDelay(true);
     wss.handleUpgrade(request, socket, head, (ws) => {
       const { remoteAddress, remotePort } = request.socket;
