@@ -141,7 +141,7 @@ function readBodies(app: ApiServer): void {
 function guardAskers(app: ApiServer, { authorise }: ApiContext): void {
   app.addHook('preHandler', async (request) => {
     const asks = request.routeOptions.config.asks ?? 'signed';
-    if (asks === 'anyone') return;
+    if (asks === 'anyone' || request.is404) return;
     const { headers, method, rawBody } = request;
     const chain = headers['farfield-chain'];
     const stranger = asks === 'stranger' ? check(UserBody, request.body) : undefined;

@@ -18,7 +18,7 @@ import { FarfieldError } from '#kernel/errors.ts';
 import type { PublicJwk } from '#kernel/ids.ts';
 import { digestOf } from '#kernel/ids.ts';
 import { openToken } from '#kernel/jws.ts';
-import { openPack } from '#kernel/receipts.ts';
+import { checkPackForm } from '#kernel/receipts.ts';
 import type { Admitted, HandBack, Log, Outcome, Refusal, Running, Status } from '#protos/generated/link.js';
 import type { Commit } from '../committed.ts';
 import { createPump, type PayloadBudget, type Pump } from '../dispatch/pump.ts';
@@ -177,8 +177,8 @@ class LiveSession implements EndpointSession {
   #outcome({ packNo, pack }: Outcome): void {
     if (pack === undefined || pack === null) throw new FarfieldError('E_PROTOCOL', 'an outcome without a pack');
     const { endpoint, online, ledgerEpoch, session } = this.facts;
-    // Whole: signature, root, inline results. What is stored here is what a client will accept.
-    openPack(pack, { endpoint, onlineKey: online, principal: pack.principal });
+    // Signature and columns. Root and results are for the client to hash: the broker believes neither, and carries both.
+    checkPackForm(pack, { endpoint, onlineKey: online, principal: pack.principal });
     const bytes = packBytes(pack);
     const tickets = pack.tickets.map(({ id, ticketHash, items, statuses, resultDigests }) => ({
       id,

@@ -15,7 +15,7 @@ import { itemsRoot, leafList } from '#kernel/items.ts';
 import { parseToken, type Token, verifyToken } from '#kernel/jws.ts';
 import { DEFAULT_CLOCK_TOLERANCE_S, DEFAULT_MAX_TICKET_LIFE_S, MAX_INLINE_BYTES } from '#kernel/limits.ts';
 import type { Arg, ManifestClaims } from '#kernel/tokens/claims.ts';
-import { openItem } from '#kernel/tokens/item.ts';
+import { createItemReader } from '#kernel/tokens/item-reader.ts';
 import { openManifest } from '#kernel/tokens/manifest.ts';
 import { MAX_INLINE_BYTES_PER_ITEM } from '../limits.ts';
 import { packU16, packU32 } from '../store/columns.ts';
@@ -164,10 +164,11 @@ function checkBatch(token: Token<'farfield-batch+jwt'>, submitted: SubmittedTick
     );
   }
   const walk = createWalk(submitted);
+  const reader = createItemReader();
   let at = 0;
   for (let i = 0; i < itemSizes.length; i += 1) {
     const end = at + (itemSizes[i] ?? 0);
-    walk.item(openItem(i, itemBytes.subarray(at, end)).args);
+    walk.item(reader.open(i, itemBytes.subarray(at, end)).args);
     at = end;
   }
   return walk.done(leaves, submitted);

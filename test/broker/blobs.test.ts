@@ -3,7 +3,7 @@ import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { Readable } from 'node:stream';
 import t from 'tap';
-import { createSeededRandom, systemRandom } from '#base/random.ts';
+import { createSeededRandom } from '#base/random.ts';
 import type { BlobState } from '#protos/http.ts';
 import type { BrokerHttp, BrokerResponse } from '../../client/ts/http.ts';
 import { blobDigest, httpOf, startTestBroker } from './setting.ts';

@@ -3,9 +3,10 @@ import t from 'tap';
 import { systemRandom } from '#base/random.ts';
 import { openChain } from '#kernel/chain.ts';
 import { uuidv7 } from '#kernel/ids.ts';
+import type { Pack } from '#kernel/receipts.ts';
 import { generateKey, signerFrom, signToken } from '#kernel/sign.ts';
 import type { TicketStatus } from '#protos/http.ts';
-import { createAgentPeer } from '../fakes/agent-peer.ts';
+import { createAgentPeer, type PeerItem } from '../fakes/agent-peer.ts';
 import { openReader } from './reader.ts';
 import { json, many, startTestBroker, type TestBroker, type TestUser } from './setting.ts';
 
@@ -114,22 +115,23 @@ t.test('a pack that is not signed by this endpoint, or bent, ends the session an
   await setting.connect(peer);
   const [thief] = [await setting.connect(other)];
   await user.submit(ticket);
-  const bends: ((pack: ReturnType<typeof thief.pack>) => ReturnType<typeof thief.pack>)[] = [
-    (pack) => ({ ...pack, details: [Buffer.from('{"err":{"code":"E_X","message":"x"}}')] }),
-    (pack) => ({
-      ...pack,
-      tickets: pack.tickets.map((each) => ({ ...each, statuses: new Uint8Array(each.items.length).fill(2) })),
-    }),
-    (pack) => ({
-      ...pack,
-      tickets: pack.tickets.map((each) => ({ ...each, results: Buffer.from(each.results).fill(1) })),
-    }),
-    (pack) => ({ ...pack, tickets: pack.tickets.map((each) => ({ ...each, items: [...each.items].reverse() })) }),
+  const each = (pack: Pack, change: (ticket: Pack['tickets'][number]) => Partial<Pack['tickets'][number]>): Pack => ({
+    ...pack,
+    tickets: pack.tickets.map((ticket) => ({ ...ticket, ...change(ticket) })),
+  });
+  const bends: ((pack: Pack) => Pack)[] = [
+    (pack) => ({ ...pack, receipts: thief.pack(peerItems).receipts }),
+    (pack) => each(pack, ({ items }) => ({ statuses: new Uint8Array(items.length).fill(9) })),
+    (pack) => each(pack, ({ items }) => ({ statuses: new Uint8Array(items.length - 1).fill(1) })),
+    (pack) => each(pack, ({ items }) => ({ items: items.map(() => 0) })),
+    (pack) => ({ ...pack, tickets: [...pack.tickets, ...pack.tickets] }),
     (pack) => ({ ...pack, principal: other.endpoint }),
   ];
+  let peerItems: readonly PeerItem[] = [];
   for (const bend of bends) {
     const agent = await setting.connect(peer);
     const items = await agent.received(2);
+    peerItems = items;
     agent.send({ outcome: { packNo: 1, pack: bend(agent.pack(items)) } });
     const end = await agent.ended;
     t.equal(end.kind, 'bye');
