@@ -32,8 +32,7 @@ export function signerFrom(key: KeyObject): Signer {
   };
 }
 
-/** A new private Ed25519 key. */
-/** Ids are typed on command lines, where a leading dash reads as an option: one key in 64 is drawn again. */
+/** A new private Ed25519 key. Ids are typed on command lines, where a leading dash reads as an option: one in 64 is drawn again. */
 export function generateKey(): KeyObject {
   for (;;) {
     const { privateKey, publicKey } = generateKeyPairSync('ed25519');

@@ -2,7 +2,7 @@ import t from 'tap';
 import { toBase64Url, utf8 } from '#kernel/bytes.ts';
 import { FarfieldError } from '#kernel/errors.ts';
 import { openToken, parseToken, signToken, tokenHash, verifyToken } from '#kernel/jws.ts';
-import { assertStrongKey } from '#kernel/sign.ts';
+import { assertStrongKey, generateKey, signerFrom } from '#kernel/sign.ts';
 import { CLAIMS, type TokenType } from '#kernel/tokens/claims.ts';
 import { newDelegation, newParty, newSigner, ticketClaims } from './parties.ts';
 
