@@ -15,6 +15,7 @@ import { unixAcceptor } from '#base/link/unix.ts';
 import type { Logger } from '#base/log.ts';
 import type { Random } from '#base/random.ts';
 import { FarfieldError } from '#kernel/errors.ts';
+import type { ResolvedPolicy, ResolvedRule } from '#kernel/policy/resolve.ts';
 import type { Refusal } from '#kernel/refusal.ts';
 import type { Measured } from '#kernel/tokens/claims.ts';
 import { AdmissionDesk } from './admission/admit.ts';
@@ -80,6 +81,7 @@ export class Agent implements AgentControl {
   #epoch: LedgerEpoch = { n: 0, since: 0 };
   #linkState: LinkState = { kind: 'waiting', ms: 0, failures: 0, reason: 'not dialled yet' };
   #clockProblem: string | undefined;
+  readonly #rules = new WeakMap<Work, { policy: ResolvedPolicy; rule: ResolvedRule | undefined }>();
   #full: string | undefined;
   #look: Timer | undefined;
   #looks = 0;
@@ -186,7 +188,7 @@ export class Agent implements AgentControl {
     });
     const stage = createFileStage({
       blobs: this.#blobs,
-      readable: (work) => matchOf(this.#policy.current, work.token, work.chain, work.manifest)?.rule.read ?? [],
+      readable: (work) => this.#ruleOf(work)?.read ?? [],
     });
     const specs = createSpecs({
       uid,
@@ -273,7 +275,9 @@ export class Agent implements AgentControl {
       log,
       spool: folder.spool,
       outDirs: join(folder.spool, 'out'),
+      writable: (work) => this.#ruleOf(work)?.write ?? [],
       measured: (record, work) => this.#measured(record, work),
+      isLive: (block) => this.#blocks.isLive(block),
       onConnected: (row) => {
         this.#blocks.connected(row);
         this.#statusChanged();
@@ -325,9 +329,18 @@ export class Agent implements AgentControl {
     return { code: 'E_MODEL', step: 'model', message };
   }
 
+  /** The rule that takes a ticket under the policy of now. */
+  #ruleOf(work: Work): ResolvedRule | undefined {
+    const policy = this.#policy.current;
+    const known = this.#rules.get(work);
+    if (known?.policy === policy) return known.rule;
+    const rule = matchOf(policy, work.token, work.chain, work.manifest)?.rule;
+    this.#rules.set(work, { policy, rule });
+    return rule;
+  }
+
   #measured(record: Measured, work: Work | undefined): Measured {
-    const rule =
-      work === undefined ? undefined : matchOf(this.#policy.current, work.token, work.chain, work.manifest)?.rule.name;
+    const rule = work === undefined ? undefined : this.#ruleOf(work)?.name;
     return { ...record, policy: this.#policy.current.digest, ...(rule === undefined ? {} : { rule }) };
   }
 

@@ -6,7 +6,9 @@
  *     of this agent forgets one.
  *  K2 At most `maxBlocks` live; one whose state is unknown counts.
  *  K3 Nothing is started while the breaker is open, and everyone who waits is told why.
- *  K4 Detached pilots are ended by `stop` alone: this process's end leaves them to its next life.
+ *  K4 A pilot whose link is gone and whose process lives has AWAY_MS to redial; then it hangs, and its block is ended, so that
+ *     its work starts elsewhere.
+ *  K5 Detached pilots are ended by `stop` alone: this process's end leaves them to its next life.
  */
 import { readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
@@ -61,12 +63,16 @@ const TOKEN_LIFE_S = 3600;
 const WALL_S = 365 * 86400;
 const STOP_GRACE_S = 10;
 const TAIL_BYTES = 4096;
+/** A pilot redials every two seconds at least (pilot/limits.ts): one that does not for so long is stopped or stuck. */
+const AWAY_MS = 30_000;
 const PREFIX = 'block/';
 
 export class Blocks {
   readonly #o: BlocksOptions;
   readonly #blocks = new Map<string, Block>();
   #starting = false;
+  /** Pilot -> until when it may stay away. */
+  readonly #away = new Map<number, Timer>();
   #idle: Timer | undefined;
   #busyAt: number;
   #stopping = false;
@@ -94,6 +100,16 @@ export class Blocks {
       if (block.job === '-' || state?.kind === 'ended')
         await this.#ended(block, state?.kind === 'ended' ? state.why : 'it was never submitted');
     }
+    for (const row of [...this.#o.pilots().rows.values()]) {
+      // A crash between the end of a block and the removal of its pilots.
+      if (!this.#blocks.has(row.block)) await this.#lose(row, 'its block is over');
+      else if (!this.#o.pilots().connected.has(row.no)) this.#expect(row);
+    }
+  }
+
+  /** Whether a pilot of this block may be welcomed: it was submitted here, and is not known to have ended. */
+  isLive(block: string): boolean {
+    return this.#blocks.has(block);
   }
 
   /** Work waits and no pilot has room. */
@@ -118,6 +134,8 @@ export class Blocks {
     const block = this.#blocks.get(row.block);
     if (block === undefined) return;
     block.pilots.add(row.no);
+    this.#away.get(row.no)?.cancel();
+    this.#away.delete(row.no);
     if (block.state === 'starting') block.state = 'running';
     this.#o.breaker.started();
     this.touch();
@@ -127,12 +145,24 @@ export class Blocks {
   away(row: PilotRow): void {
     const block = this.#blocks.get(row.block);
     if (block === undefined) return;
+    if (this.#stopping) return;
+    this.#expect(row);
     this.#own(
       this.#o.scheduler.status([block.job]).then(async (states) => {
         const state = states.get(block.job);
         if (state?.kind === 'ended') await this.#ended(block, state.why);
       }),
     );
+  }
+
+  #expect(row: PilotRow): void {
+    this.#away.get(row.no)?.cancel();
+    const timer = this.#o.clock.after(AWAY_MS, () => {
+      this.#away.delete(row.no);
+      const block = this.#blocks.get(row.block);
+      if (block !== undefined) this.#own(this.#stop(block, `its pilot was silent for ${AWAY_MS / 1000} s`));
+    });
+    this.#away.set(row.no, timer);
   }
 
   /** Work came or ended: the idle time begins again. */
@@ -159,8 +189,7 @@ export class Blocks {
 
   /** Ends every block with everything in it. */
   async stop(): Promise<void> {
-    this.#stopping = true;
-    this.#idle?.cancel();
+    this.leave();
     await Promise.all([...this.#blocks.values()].map((block) => this.#stop(block, 'the endpoint stops')));
   }
 
@@ -168,6 +197,8 @@ export class Blocks {
   leave(): void {
     this.#stopping = true;
     this.#idle?.cancel();
+    for (const timer of this.#away.values()) timer.cancel();
+    this.#away.clear();
   }
 
   async #start(): Promise<void> {
@@ -212,14 +243,17 @@ export class Blocks {
     const tail = this.#tail(block.id);
     log.info({ block: block.id, why, state: block.state }, 'block ended');
     if (block.state === 'starting' && !this.#stopping) breaker.failed(tail === '' ? why : tail);
-    for (const row of [...pilots().rows.values()]) {
-      if (row.block !== block.id) continue;
-      await engine.lost(row.no, `its pilot ended (${why})`);
-      await pilots().forget(row.no);
-    }
+    for (const row of [...pilots().rows.values()]) if (row.block === block.id) await this.#lose(row, why);
     await ledger.submit({ kind: 'meta', key: PREFIX + block.id, value: '' });
     if (block.state !== 'starting') rmSync(join(this.#o.folder, block.id), { recursive: true, force: true });
     engine.dispatch();
+  }
+
+  async #lose(row: PilotRow, why: string): Promise<void> {
+    this.#away.get(row.no)?.cancel();
+    this.#away.delete(row.no);
+    await this.#o.engine.lost(row.no, `its pilot ended (${why})`);
+    await this.#o.pilots().forget(row.no);
   }
 
   async #stop(block: Block, why: string): Promise<void> {

@@ -8,7 +8,7 @@
  *  B3 DoneAck follows the commit of every outcome in the message.
  *  B4 A closed socket is no death: the pilot may redial. It is lost when its process is known to be gone, or `graceMs` passed.
  */
-import { rename } from 'node:fs/promises';
+import { open, rename, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Clock } from '#base/clock.ts';
 import { serveLinks } from '#base/link/accept.ts';
@@ -24,11 +24,13 @@ import { openToken, type Signer } from '#kernel/jws.ts';
 import type { Measured } from '#kernel/tokens/claims.ts';
 import type { Done, HeldLease, PilotHello } from '#protos/generated/link.js';
 import type { HeldItem, Ledger, PilotRow } from '../admission/ledger.ts';
+import { holds } from '../work/attempts.ts';
 import type { Engine } from '../work/engine.ts';
 import { itemKey, splitKey, type Work } from '../work/mirror.ts';
-import type { LaunchItem, PilotPort } from '../work/ports.ts';
+import type { AttemptEnd, LaunchItem, PilotPort } from '../work/ports.ts';
 import type { Specs } from '../work/specs.ts';
-import { type FilesOf, launchMessages, readDone } from './pilot-messages.ts';
+import { outputPath, placeOutput } from './outputs.ts';
+import { type FilesOf, launchMessages, type ResultFile, readDone } from './pilot-messages.ts';
 
 export interface PilotsOptions {
   readonly acceptor: Acceptor;
@@ -44,8 +46,12 @@ export interface PilotsOptions {
   /** Where results that are files are kept by digest, and where items write theirs before. */
   readonly spool: string;
   readonly outDirs: string;
+  /** Folders that the rule of this ticket lets it write now. */
+  readonly writable: (work: Work) => readonly string[];
   /** What the agent itself knows of an outcome's circumstances: policy, rule. */
   readonly measured: (record: Measured, work: Work | undefined) => Measured;
+  /** Whether a block of this id was submitted here and is not known to have ended. */
+  readonly isLive: (block: string) => boolean;
   readonly onConnected: (row: PilotRow) => void;
   readonly onAway: (row: PilotRow) => void;
   readonly onProgress: (key: number, attempt: number, done: number, total: number, perSecond: number) => void;
@@ -147,6 +153,7 @@ async function redeem(options: PilotsOptions, hello: PilotHello, block: string, 
     throw new FarfieldError('E_UNAUTHENTICATED', `a pilot of block ${block} with an unknown key and no block token`);
   }
   const { claims } = openToken('farfield-block+jwt', hello.blockToken, options.signer().jwk);
+  if (!options.isLive(block)) throw new FarfieldError('E_FORBIDDEN', `block ${block} is over`);
   if (claims.block !== block) throw new FarfieldError('E_FORBIDDEN', `this token is of block ${claims.block}`);
   if (claims.exp * 1000 < options.clock.now())
     throw new FarfieldError('E_EXPIRED', `the token of block ${block} is over`);
@@ -208,14 +215,63 @@ async function takeDone(options: PilotsOptions, port: PilotPort, done: Done): Pr
     return known;
   });
   // By digest, so that an upload finds it after a restart, and a repeated message meets a file that is there.
-  for (const { path, digest } of read.files) {
-    await rename(path, join(options.spool, Buffer.from(digest).toString('hex'))).catch(
-      (cause: NodeJS.ErrnoException) => {
-        if (cause.code !== 'ENOENT') throw cause;
-      },
-    );
+  if (read.files.length > 0) await keepFiles(options.spool, read.files);
+  const ends = await placed(options, read.ends);
+  await engine.ended(port.no, ends);
+  // Only now: until the commit a repeated message needs the spool's copy.
+  for (const { detail, resultDigest } of ends) {
+    if (detail.res?.at === 'endpoint' && resultDigest !== undefined)
+      await rm(spooled(options.spool, resultDigest), { force: true });
   }
-  await engine.ended(port.no, read.ends);
+}
+
+/** Where the spool keeps a result that is a file. */
+function spooled(spool: string, digest: Uint8Array): string {
+  return join(spool, Buffer.from(digest).toString('hex'));
+}
+
+/** Results that are to stay here are put in their place before they are signed. Stale outcomes write nothing. */
+async function placed(options: PilotsOptions, ends: readonly AttemptEnd[]): Promise<readonly AttemptEnd[]> {
+  const { engine } = options;
+  // Nearly always: no ticket of this message names a path.
+  if (!ends.some(({ key }) => engine.works.get(splitKey(key).ticketNo)?.token.claims.out.to !== 'return')) return ends;
+  return Promise.all(ends.map((end) => placeOne(options, end)));
+}
+
+async function placeOne(options: PilotsOptions, end: AttemptEnd): Promise<AttemptEnd> {
+  const { ticketNo, i } = splitKey(end.key);
+  const work = options.engine.works.get(ticketNo);
+  const { res } = end.detail;
+  const path = work === undefined ? undefined : outputPath(work, i);
+  if (work === undefined || path === undefined || res === undefined || end.status !== 'succeeded') return end;
+  if (!holds(work, { ticketNo, i, attempt: end.attempt, leaseEpoch: end.leaseEpoch })) return end;
+  const { result, resultDigest, ...rest } = end;
+  const inline = { bytes: result ?? new Uint8Array() };
+  try {
+    const source = res.at === 'inline' ? inline : { file: spooled(options.spool, resultDigest ?? new Uint8Array()) };
+    await placeOutput(path, source, options.writable(work));
+  } catch (reason) {
+    const { code, message } = FarfieldError.from(reason);
+    const { res: _res, ...detail } = end.detail;
+    return { ...rest, status: 'failed', charged: true, detail: { ...detail, err: { code, message } } };
+  }
+  const digest = resultDigest === undefined ? {} : { resultDigest };
+  return { ...rest, ...digest, detail: { ...end.detail, res: { ...res, at: 'endpoint', path } } };
+}
+
+/** The pilot has synced the bytes; the name is synced here, before a receipt says that the result is kept. */
+async function keepFiles(spool: string, files: readonly ResultFile[]): Promise<void> {
+  for (const { path, digest } of files) {
+    await rename(path, spooled(spool, digest)).catch((cause: NodeJS.ErrnoException) => {
+      if (cause.code !== 'ENOENT') throw cause;
+    });
+  }
+  const folder = await open(spool, 'r');
+  try {
+    await folder.sync();
+  } finally {
+    await folder.close();
+  }
 }
 
 function heldItem(lease: HeldLease): HeldItem {
