@@ -129,8 +129,14 @@ export const SubmissionReply = T.Object(
  * queued, admitted: {id, items}; terminal: a PackJson; running, log: latest wins, no id; reset: list again.
  */
 export const EVENT_TYPES = ['queued', 'admitted', 'terminal', 'refusal', 'running', 'log', 'lost', 'reset'] as const;
-/** Data of queued, admitted and lost: which items of which ticket. Contiguous runs as [from, to). */
-export const ItemsEvent = T.Object({ id: Id, runs: T.Array(T.Tuple([T.Integer(), T.Integer()])) }, closed);
+/**
+ * Data of queued, admitted and lost: which items of which ticket, contiguous runs as [from, to). `lost` says what the broker
+ * ended by its own word: lost with the endpoint's ledger, or expired or cancelled before delivery.
+ */
+export const ItemsEvent = T.Object(
+  { id: Id, runs: T.Array(T.Tuple([T.Integer(), T.Integer()])), state: T.Optional(ItemState) },
+  closed,
+);
 export const RunningEvent = T.Object(
   {
     id: Id,
@@ -173,7 +179,10 @@ export const UserBody = T.Object(
 );
 export const EnrolReply = T.Object({ brokerId: Thumbprint }, closed);
 
-/** `PUT /v1/blobs/{digest}?offset=N` appends; `HEAD` says how much is there; complete when the digest matches. */
+/**
+ * `PUT /v1/blobs/{digest}?offset=N&size=TOTAL` appends; complete when the digest matches. `HEAD` says how much is there, in the
+ * headers Farfield-Have and Farfield-Complete. An endpoint names the ticket whose principal it is for: `&ticket=ID`.
+ */
 export const BlobState = T.Object(
   { digest: Sha256, size: T.Integer(), have: T.Integer(), complete: T.Boolean() },
   closed,
@@ -203,7 +212,7 @@ export const ROUTES = {
   submit: { method: 'POST', url: '/v1/invocations' },
   list: { method: 'GET', url: '/v1/invocations' },
   status: { method: 'GET', url: '/v1/invocations/:id' },
-  /** The packs that hold outcomes of these items, oldest first. */
+  /** The packs that hold outcomes of these items, oldest first: {packs, more?}; with `more`, ask again with ?after=MORE. */
   result: { method: 'GET', url: '/v1/invocations/:id/packs' },
   cancel: { method: 'POST', url: '/v1/invocations/:id/cancel' },
   events: { method: 'GET', url: '/v1/events' },
