@@ -56,6 +56,9 @@ function words(name: string): string {
   return name.replaceAll('_', ' ').replace(/[A-Z]/g, (letter) => ` ${letter.toLowerCase()}`);
 }
 
+/** Errors below this are told in one bar. */
+const SMALL = 0.001;
+
 export interface HistogramBar {
   readonly from: number;
   readonly to: number;
@@ -68,8 +71,16 @@ export function bars(histogram: ErrorHistogram): readonly HistogramBar[] {
   const all = histogram.counts.map((count, bin) => ({ from: bin === 0 ? 0 : edge(bin), to: edge(bin + 1), count }));
   const first = all.findIndex(({ count }) => count > 0);
   const last = all.findLastIndex(({ count }) => count > 0);
-  return first < 0 ? [] : all.slice(first, last + 1);
+  if (first < 0) return [];
+  // The few below a thousandth of the unit are one bar: nobody reads ten lines of single rows.
+  const small = all.findIndex(({ from }) => from >= SMALL);
+  const cut = Math.max(first, small < 0 ? first : small);
+  const below = all.slice(0, cut).reduce((sum, { count }) => sum + count, 0);
+  const head = below > 0 ? [{ from: 0, to: all[cut]?.from ?? SMALL, count: below }] : [];
+  return [...head, ...all.slice(cut, last + 1)];
 }
+
+const edgeText = (value: number): string => value.toFixed(4).padStart(7);
 
 export function renderHistogram(histogram: ErrorHistogram, units: string, width = 48): string {
   const shown = bars(histogram);
@@ -78,7 +89,7 @@ export function renderHistogram(histogram: ErrorHistogram, units: string, width 
     .map(({ from, to, count }) => {
       const length = Math.round((width * count) / most);
       const mark = length === 0 && count > 0 ? '.' : '#'.repeat(length);
-      return `  ${from.toFixed(3)}-${to.toFixed(3)} ${units} |${mark.padEnd(width)}| ${count}`;
+      return `  ${edgeText(from)} - ${edgeText(to)} ${units} |${mark.padEnd(width)}| ${count}`;
     })
     .join('\n');
 }

@@ -1,0 +1,169 @@
+/**
+ * `npm run demo`: a scientist's job goes the whole way on this machine, on real parts and with every check in force.
+ *
+ * Uses the verbs that a user types, a temporary state folder, and leaves nothing running, whatever happens on the way.
+ */
+import { mkdirSync, statSync } from 'node:fs';
+import { join, resolve } from 'node:path';
+import { parseArgs } from 'node:util';
+import { splitFile } from '../cli/args.ts';
+import { deploy, MODEL } from './deploy.ts';
+import { type DataPlace, drawAll } from './pictures.ts';
+import { openStage, type Stage } from './stage.ts';
+import { type L2Report, renderHistogram, renderPhases, renderTable } from './summary.ts';
+
+const HELP = `npm run demo [-- OPTIONS]
+
+Starts a broker, an endpoint and a scientist on this machine, runs the BraggNN model over 13,799 diffraction patches by a
+signed call, verifies the endpoint's receipt, and shows how far the predictions lie from the truth.
+
+  --input FILE.h5:/DATASET   your own patches, [n, 11, 11] counts; uploaded to the broker
+  --truth /DATASET           centres in the same file, [n, 2] px (x = column, y = row)
+  --out DIR                  where pictures and predictions go (./farfield-demo)
+  --json                     one JSON object as the last line
+  --help
+`;
+
+interface Job {
+  readonly patches: DataPlace;
+  readonly truth: DataPlace | undefined;
+  /** The built-in data lie at the endpoint; a file of yours is uploaded. */
+  readonly uploaded: boolean;
+}
+
+interface Done {
+  readonly id: string;
+  readonly meas: { readonly ms?: Readonly<Record<string, number>> };
+  readonly rep: { readonly phases: Readonly<Record<string, number>>; readonly summary: L2Report };
+  readonly receipt: { readonly id: string; readonly verified: boolean; readonly endpoint: string };
+}
+
+function readJob(input: string | undefined, truth: string | undefined): Job {
+  if (input === undefined) {
+    const file = join(MODEL, 'validation.h5');
+    return { patches: { file, dataset: '/patches' }, truth: { file, dataset: truth ?? '/true_xy' }, uploaded: false };
+  }
+  const { path, sel } = splitFile(input);
+  const file = resolve(path);
+  if (sel === undefined)
+    throw new Error(`--input takes FILE.h5:/DATASET; which data set of ${path} holds the patches?`);
+  if (statSync(file, { throwIfNoEntry: false })?.isFile() !== true) throw new Error(`there is no file ${file}`);
+  return {
+    patches: { file, dataset: sel },
+    truth: truth === undefined ? undefined : { file, dataset: truth },
+    uploaded: true,
+  };
+}
+
+async function runJob(
+  stage: Stage,
+  manifest: string,
+  job: Job,
+  predictions: string,
+): Promise<{ done: Done; wallMs: number }> {
+  const at = ({ file, dataset }: DataPlace): string => `${job.uploaded ? '' : 'endpoint:'}${file}:${dataset}`;
+  const args = ['run', manifest, '--endpoint', 'demo', '--arg', `patches=${at(job.patches)}`];
+  if (job.truth !== undefined) args.push('--arg', `truth=${at(job.truth)}`);
+  stage.note(
+    `5. The scientist calls the model; the data ${job.uploaded ? 'go to the broker as a blob' : 'stay at the endpoint'}.`,
+  );
+  const startedAt = performance.now();
+  const done = await stage.step('scientist', [...args, '--out', predictions], (r) => {
+    const { receipt, id, attempt } = r as unknown as Done & { attempt: number };
+    return `invocation ${id} succeeded at attempt ${attempt}; receipt verified: signed by ${receipt.endpoint.slice(0, 12)}…`;
+  });
+  return { done: done as unknown as Done, wallMs: performance.now() - startedAt };
+}
+
+/** Where the wall time went. Transfer is what is left: this command's own start, links, commits, up- and downloads. */
+function phasesOf({ meas, rep }: Done, wallMs: number): Record<string, number> {
+  const { wait = 0, run = 0, load = 0 } = meas.ms ?? {};
+  const { postMs = 0, writeMs = 0 } = rep.phases;
+  const round = (ms: number): number => Math.round(Math.max(0, ms) * 10) / 10;
+  return {
+    queue: round(wait - load),
+    start: round(load),
+    compute: round(run - postMs - writeMs),
+    postprocess: round(postMs + writeMs),
+    transfer: round(wallMs - wait - run),
+  };
+}
+
+function report(
+  done: Done,
+  job: Job,
+  phasesMs: Record<string, number>,
+  files: readonly string[],
+): Record<string, unknown> {
+  const { summary } = done.rep;
+  const { mean, std, p50, p75, p95, p995 } = summary;
+  const known = job.truth !== undefined;
+  return {
+    n: known ? summary.n : (summary as unknown as { rows: number }).rows,
+    l2: known ? { mean, std, p50, p75, p95, p995 } : null,
+    bias: known ? summary.bias : null,
+    baselines: known ? (summary.baselines ?? {}) : null,
+    phasesMs,
+    // A receipt for another ticket than the one that was signed here would not have ended the call.
+    ticket: { id: done.id, verified: done.receipt.verified },
+    receipt: { id: done.receipt.id, verified: done.receipt.verified, endpoint: done.receipt.endpoint },
+    files,
+  };
+}
+
+async function demo(stage: Stage, job: Job, out: string, json: boolean): Promise<void> {
+  const { manifest } = await deploy(stage, job.uploaded ? [] : [job.patches.file]);
+  mkdirSync(out, { recursive: true });
+  const predictions = join(out, 'predictions.h5');
+  const { done, wallMs } = await runJob(stage, manifest, job, predictions);
+  const { summary } = done.rep;
+  const pictures = await drawAll(out, job.patches, job.truth, predictions, summary);
+  const phasesMs = phasesOf(done, wallMs);
+  stage.note('');
+  if (job.truth === undefined) stage.note('  no truth was given: predictions without an error summary');
+  else stage.note(`${renderTable(summary)}\n\n${renderHistogram(summary.histogram, summary.units)}`);
+  stage.note(`\n${renderPhases(phasesMs)}`);
+  stage.note(`\n  ticket  ${done.id}  verified by the endpoint's policy, bound by its receipt`);
+  stage.note(`  receipt ${done.receipt.id}  verified: signed by endpoint ${done.receipt.endpoint}`);
+  const files = [predictions, ...pictures];
+  for (const file of files) stage.note(`  wrote   ${file}`);
+  if (json) process.stdout.write(`${JSON.stringify(report(done, job, phasesMs, files))}\n`);
+}
+
+async function main(): Promise<number> {
+  const { values } = parseArgs({
+    options: {
+      input: { type: 'string' },
+      truth: { type: 'string' },
+      out: { type: 'string' },
+      json: { type: 'boolean' },
+      help: { type: 'boolean' },
+    },
+  });
+  if (values.help === true) {
+    process.stdout.write(HELP);
+    return 0;
+  }
+  const job = readJob(values.input, values.truth);
+  const stage = openStage((line) => process.stdout.write(`${line}\n`));
+  // A person who leaves early leaves nothing running either.
+  const leave = (): void => void stage[Symbol.asyncDispose]().then(() => process.exit(130));
+  process.once('SIGINT', leave);
+  process.once('SIGTERM', leave);
+  try {
+    await demo(stage, job, resolve(values.out ?? 'farfield-demo'), values.json === true);
+    return 0;
+  } finally {
+    await stage[Symbol.asyncDispose]();
+  }
+}
+
+main().then(
+  (code) => {
+    process.exitCode = code;
+  },
+  (reason: unknown) => {
+    process.stderr.write(`demo: ${reason instanceof Error ? reason.message : String(reason)}\n`);
+    process.exitCode = 1;
+  },
+);
