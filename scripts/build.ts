@@ -6,9 +6,10 @@
  * 2. Licences of everything bundled lie beside it in THIRD-PARTY.txt: a bundle is a redistribution.
  */
 import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { isBuiltin } from 'node:module';
 import { join, resolve } from 'node:path';
 import { parseArgs } from 'node:util';
-import { type BuildFailure, build } from 'esbuild';
+import { type BuildFailure, build, type Plugin } from 'esbuild';
 import { BUNDLES, type Bundle, EXTERNAL } from './bundles.ts';
 
 const root = resolve(import.meta.dirname, '..');
@@ -18,6 +19,30 @@ const BANNER = [
   "import { createRequire as farfieldCreateRequire } from 'node:module';",
   'const require = farfieldCreateRequire(import.meta.url), __dirname = import.meta.dirname, __filename = import.meta.filename;',
 ].join('\n');
+
+const DYNAMIC = 'dynamic-package';
+
+/**
+ * `await import('undici')` has the package's names in Node, which finds them in CommonJS by reading it; esbuild gives such
+ * a package a default export only. So a dynamic import of a package leads to a module that spells its names out.
+ */
+const namesOfPackages: Plugin = {
+  name: 'names of packages',
+  setup({ onResolve, onLoad }) {
+    onResolve({ filter: /^[^.#/]/ }, ({ path, kind }) =>
+      kind === 'dynamic-import' && !isBuiltin(path) && !EXTERNAL.includes(path)
+        ? { path, namespace: DYNAMIC }
+        : undefined,
+    );
+    onLoad({ filter: /./, namespace: DYNAMIC }, async ({ path }) => {
+      const found: object = await import(path);
+      const names = Object.keys(found).filter((name) => name !== 'default' && name !== 'module.exports');
+      const lines = [`import * as all from ${JSON.stringify(path)};`, 'export default all.default;'];
+      for (const name of names) lines.push(`export const ${name} = all.${name};`);
+      return { contents: lines.join('\n'), resolveDir: root };
+    });
+  },
+};
 
 /** The bundle's inputs, as paths from the root. */
 async function bundle({ name, source, split }: Bundle, folder: string): Promise<string[]> {
@@ -35,6 +60,7 @@ async function bundle({ name, source, split }: Bundle, folder: string): Promise<
     target: 'node24',
     external: [...EXTERNAL],
     banner: { js: BANNER },
+    plugins: [namesOfPackages],
     keepNames: true,
     sourcemap: 'linked',
     sourcesContent: false,
