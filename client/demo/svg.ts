@@ -1,7 +1,9 @@
 /** Pictures as SVG text: an error histogram, and patches with true and predicted centres. No library, no script inside. */
 import { bars, type ErrorHistogram } from './summary.ts';
 
-const STYLE = 'font-family="sans-serif" font-size="12" fill="#222"';
+const FONT = 'font-family="sans-serif" fill="#222"';
+const STYLE = `${FONT} font-size="12"`;
+const SMALL_STYLE = `${FONT} font-size="10"`;
 
 function svg(width: number, height: number, title: string, body: string): string {
   return `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${width} ${height}" width="${width}" height="${height}" role="img">
@@ -91,7 +93,7 @@ export function patchesSvg(patches: readonly PatchPicture[], size: number, title
       ...pixels(patch.values, size, pixel, left, top),
       patch.truth === undefined ? '' : plus(at(patch.truth)),
       cross(at(patch.predicted)),
-      `<text x="${left}" y="${top + side + 14}" ${STYLE} font-size="10">${patch.label}</text>`,
+      `<text x="${left}" y="${top + side + 14}" ${SMALL_STYLE}>${patch.label}</text>`,
     ].join('');
   });
   const rows = Math.ceil(patches.length / columns);
