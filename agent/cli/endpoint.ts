@@ -21,6 +21,7 @@ import {
   rootsFolder,
 } from './common.ts';
 import { startAgent, stopAgent } from './process.ts';
+import { renewLedgerEpoch } from './restored.ts';
 import { describeStatus } from './status.ts';
 import { trustKey } from './trust.ts';
 
@@ -31,6 +32,7 @@ export const register: RegisterVerb = (program, context) => {
   registerTrust(endpoint, context);
   registerRenew(endpoint, context);
   registerProcess(endpoint, context);
+  registerRestored(endpoint, context);
 };
 
 /** Every verb may name its endpoint. */
@@ -199,4 +201,21 @@ function registerProcess(endpoint: Command, context: CliContext): void {
       );
     },
   );
+}
+
+function registerRestored(endpoint: Command, context: CliContext): void {
+  withFolder(
+    endpoint
+      .command('restored')
+      .description(
+        'after the folder came from a backup: begin a new ledger epoch, so that nothing signed before runs again',
+      ),
+  ).action(async (options: FolderOptions, command: Command) => {
+    const folder = chooseFolder(context, options);
+    readIdentity(folder, nowS(context));
+    const epoch = await renewLedgerEpoch(folder, nowS(context));
+    show(context, command, { ledgerEpoch: epoch }, [
+      `ledger epoch ${epoch.n}: tickets signed before ${dateOf(epoch.since)} are refused, and brokers tell their owners`,
+    ]);
+  });
 }

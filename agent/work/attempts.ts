@@ -32,13 +32,6 @@ export interface AttemptsOptions {
   readonly dispatch: () => void;
 }
 
-export interface Attempts {
-  /** Takes outcomes. Resolves when the returns among them are committed; ends are the caller's to wait for. */
-  take(ends: readonly AttemptEnd[]): Promise<void>;
-  /** Ends leases of which nobody knows the outcome. */
-  giveBack(held: readonly HeldItem[], why: string): Promise<void>;
-}
-
 interface Failure {
   readonly charged: boolean;
   /** Whether the attempt may have finished all the same. */
@@ -53,16 +46,81 @@ interface Returned {
   readonly failure: Failure;
 }
 
-export function createAttempts(options: AttemptsOptions): Attempts {
-  const { works, ledger, clock, random, onState, onStale, finish, release, again, dispatch } = options;
+export class Attempts {
+  readonly #o: AttemptsOptions;
 
-  const decide = (work: Work, i: number, failures: number, failure: Failure): RetryDecision => {
-    const { maxFailures, maxStarts } = work.token.claims.run;
-    return decideRetry({ failures, starts: work.starts[i] ?? 0, maxFailures, maxStarts, ...failure }, random);
-  };
+  constructor(options: AttemptsOptions) {
+    this.#o = options;
+  }
+
+  /** Takes outcomes. Resolves when the returns among them are committed; ends are the caller's to wait for. */
+  take(ends: readonly AttemptEnd[]): Promise<void> {
+    const returned: Returned[] = [];
+    for (const end of ends) {
+      const one = this.#takeOne(end);
+      if (one !== undefined) returned.push(one);
+    }
+    return returned.length === 0 ? Promise.resolve() : this.#return(returned);
+  }
+
+  /** Ends leases of which nobody knows the outcome. */
+  giveBack(held: readonly HeldItem[], why: string): Promise<void> {
+    if (held.length === 0) return Promise.resolve();
+    const failure = { charged: false, unknown: true, code: 'E_OUTCOME_UNKNOWN', message: why, meas: {} };
+    return this.#return(held.map((each) => ({ held: each, failure })));
+  }
+
+  /** What must be returned of this outcome; undefined for all that end with it. */
+  #takeOne(end: AttemptEnd): Returned | undefined {
+    const { attempt, leaseEpoch, detail, meas, charged } = end;
+    const { ticketNo, i } = splitKey(end.key);
+    const work = this.#o.works.get(ticketNo);
+    const held = { ticketNo, i, attempt, leaseEpoch };
+    if (work === undefined || work.ending[i] === 1 || !holds(work, held)) {
+      this.#o.onStale(`an outcome of attempt ${attempt} of item ${end.key}`);
+      return undefined;
+    }
+    if (end.status !== 'failed') {
+      const { status, resultDigest, result } = end;
+      const digest = resultDigest === undefined ? {} : { resultDigest };
+      this.#o.finish({ work, i, status, detail, meas, ...digest, ...(result === undefined ? {} : { result }) });
+      return undefined;
+    }
+    const { code = 'E_FUNCTION', message = 'the function failed without a word' } = detail.err ?? {};
+    const failure = { charged, unknown: false, code, message, meas };
+    const decision = this.#decide(work, i, (work.failures[i] ?? 0) + (charged ? 1 : 0), failure);
+    if (decision.kind === 'again') return { held, failure };
+    const text = decision.code === code ? message : `${message} (${decision.why})`;
+    this.#o.finish({
+      work,
+      i,
+      status: 'failed',
+      detail: { ...detail, err: { code: decision.code, message: text } },
+      meas,
+    });
+    return undefined;
+  }
+
+  async #return(returned: readonly Returned[]): Promise<void> {
+    const { works, ledger, release, dispatch } = this.#o;
+    for (const charged of [true, false]) {
+      const held = returned.filter(({ failure }) => failure.charged === charged).map((each) => each.held);
+      if (held.length > 0) await ledger.submit({ kind: 'return', held, charged });
+    }
+    for (const { held, failure } of returned) {
+      const work = works.get(held.ticketNo);
+      if (work === undefined || !holds(work, held) || work.ending[held.i] === 1) continue;
+      release(work, held.i);
+      work.states[held.i] = ITEM.waiting;
+      if (failure.charged) work.failures[held.i] = (work.failures[held.i] ?? 0) + 1;
+      this.#next(work, held.i, failure);
+    }
+    dispatch();
+  }
 
   /** After an attempt without success, whose item waits again: the next one, or the end. */
-  const next = (work: Work, i: number, failure: Failure): void => {
+  #next(work: Work, i: number, failure: Failure): void {
+    const { clock, finish, again, dispatch, onState } = this.#o;
     if (work.cancels[i] === 1) {
       finish({
         work,
@@ -73,7 +131,7 @@ export function createAttempts(options: AttemptsOptions): Attempts {
       });
       return;
     }
-    const decision = decide(work, i, work.failures[i] ?? 0, failure);
+    const decision = this.#decide(work, i, work.failures[i] ?? 0, failure);
     if (decision.kind === 'end') {
       const message = decision.code === failure.code ? failure.message : `${failure.message} (${decision.why})`;
       finish({ work, i, status: 'failed', detail: { err: { code: decision.code, message } }, meas: failure.meas });
@@ -89,71 +147,12 @@ export function createAttempts(options: AttemptsOptions): Attempts {
       again(work, i);
       dispatch();
     });
-  };
+  }
 
-  const giveBack = async (returned: readonly Returned[]): Promise<void> => {
-    for (const charged of [true, false]) {
-      const held = returned.filter(({ failure }) => failure.charged === charged).map((each) => each.held);
-      if (held.length > 0) await ledger.submit({ kind: 'return', held, charged });
-    }
-    for (const { held, failure } of returned) {
-      const work = works.get(held.ticketNo);
-      if (work === undefined || !holds(work, held) || work.ending[held.i] === 1) continue;
-      release(work, held.i);
-      work.states[held.i] = ITEM.waiting;
-      if (failure.charged) work.failures[held.i] = (work.failures[held.i] ?? 0) + 1;
-      next(work, held.i, failure);
-    }
-    dispatch();
-  };
-
-  /** What must be returned of this outcome; undefined for all that end with it. */
-  const takeOne = (end: AttemptEnd): Returned | undefined => {
-    const { attempt, leaseEpoch, detail, meas, charged } = end;
-    const { ticketNo, i } = splitKey(end.key);
-    const work = works.get(ticketNo);
-    const held = { ticketNo, i, attempt, leaseEpoch };
-    if (work === undefined || work.ending[i] === 1 || !holds(work, held)) {
-      onStale(`an outcome of attempt ${attempt} of item ${end.key}`);
-      return undefined;
-    }
-    if (end.status !== 'failed') {
-      const { resultDigest, result } = end;
-      finish({
-        work,
-        i,
-        status: end.status,
-        detail,
-        meas,
-        ...(resultDigest === undefined ? {} : { resultDigest }),
-        ...(result === undefined ? {} : { result }),
-      });
-      return undefined;
-    }
-    const { code = 'E_FUNCTION', message = 'the function failed without a word' } = detail.err ?? {};
-    const failure = { charged, unknown: false, code, message, meas };
-    const decision = decide(work, i, (work.failures[i] ?? 0) + (charged ? 1 : 0), failure);
-    if (decision.kind === 'again') return { held, failure };
-    const text = decision.code === code ? message : `${message} (${decision.why})`;
-    finish({ work, i, status: 'failed', detail: { ...detail, err: { code: decision.code, message: text } }, meas });
-    return undefined;
-  };
-
-  return {
-    take(ends) {
-      const returned: Returned[] = [];
-      for (const end of ends) {
-        const one = takeOne(end);
-        if (one !== undefined) returned.push(one);
-      }
-      return returned.length === 0 ? Promise.resolve() : giveBack(returned);
-    },
-    giveBack(held, why) {
-      if (held.length === 0) return Promise.resolve();
-      const failure = { charged: false, unknown: true, code: 'E_OUTCOME_UNKNOWN', message: why, meas: {} };
-      return giveBack(held.map((each) => ({ held: each, failure })));
-    },
-  };
+  #decide(work: Work, i: number, failures: number, failure: Failure): RetryDecision {
+    const { maxFailures, maxStarts } = work.token.claims.run;
+    return decideRetry({ failures, starts: work.starts[i] ?? 0, maxFailures, maxStarts, ...failure }, this.#o.random);
+  }
 }
 
 export function holds(work: Work, held: HeldItem): boolean {

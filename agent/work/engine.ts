@@ -2,7 +2,7 @@ import { STATUS_CODES } from '#kernel/receipts.ts';
 import type { Refusal } from '#kernel/refusal.ts';
 import { ITEM } from '../admission/item-state.ts';
 import type { HeldItem, NewTicket } from '../admission/ledger.ts';
-import { type Attempts, createAttempts, heldOf, holds } from './attempts.ts';
+import { Attempts, heldOf, holds } from './attempts.ts';
 import { createEndings, type Ending, type Endings, type Sealed, type SealedItem, sealEndings } from './endings.ts';
 import { createGates, type Gates } from './gates.ts';
 import { isOpen, itemKey, splitKey, type TicketToken, type Work } from './mirror.ts';
@@ -42,7 +42,7 @@ export class Engine {
       onStale: (why) => this.#noteStale(why),
       onError: options.onBroken,
     });
-    this.#attempts = createAttempts({
+    this.#attempts = new Attempts({
       works: this.works,
       ledger: options.ledger,
       clock: options.clock,
@@ -146,7 +146,8 @@ export class Engine {
       const work = this.works.get(item.ticketNo);
       if (work === undefined || strange.has(item)) continue;
       kept.add(itemKey(item.ticketNo, item.i));
-      this.#count(pilot, work, 1);
+      // One whose end is being committed gave its place back already.
+      if (work.ending[item.i] === 0) this.#count(pilot, work, 1);
       if (work.cancels[item.i] === 1) pilot.cancel([item], 'cancelled');
     }
     // Leases that the pilot does not know: the launch never reached it.
