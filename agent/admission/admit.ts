@@ -82,6 +82,8 @@ export class AdmissionDesk {
   readonly #chains = createChainCache(CACHED_CHAINS);
   readonly #manifests = createManifestCache(CACHED_MANIFESTS);
   readonly #recent;
+  /** Mirrors of tickets whose parts are being admitted, by ticket id. */
+  readonly #entering = new Map<string, { readonly work: Work; parts: number }>();
 
   constructor(options: AdmissionOptions) {
     this.#o = options;
@@ -171,6 +173,7 @@ export class AdmissionDesk {
     const { ticket } = delivery;
     const payload = payloadOf(ticket);
     const work = this.#workOf(decision, delivery);
+    using _entering = this.#enter(work);
     addPayload(work, payload, decision.bodies);
     const bad = badItems(decision, ticket.items);
     const offer = bad.size === 0 && decision.match !== undefined ? engine.offer(work, ticket.items) : undefined;
@@ -258,10 +261,28 @@ export class AdmissionDesk {
 
   #workOf(decision: Extract<Decision, { kind: 'run' }>, delivery: Delivery): Work {
     const { token, chain, manifest, match } = decision;
-    const open = this.#o.engine.find(ticketId(chain.principal, token.claims.jti));
+    const id = ticketId(chain.principal, token.claims.jti);
+    const open = this.#o.engine.find(id) ?? this.#entering.get(id)?.work;
     if (open !== undefined) return open;
     const ticket = this.#rowOf(token, chain.principal, delivery);
     return createWork({ token, chain, manifest, choice: match?.choices[0], rule: match?.rule, ticket });
+  }
+
+  /**
+   * Parts of one ticket that come together share one mirror from before the commit of the first: with two, the second would
+   * take the first one's place, and the outcomes of its items would belong to nothing.
+   */
+  #enter(work: Work): Disposable {
+    const { id } = work.ticket;
+    const entry = this.#entering.get(id) ?? { work, parts: 0 };
+    entry.parts += 1;
+    this.#entering.set(id, entry);
+    return {
+      [Symbol.dispose]: () => {
+        entry.parts -= 1;
+        if (entry.parts === 0) this.#entering.delete(id);
+      },
+    };
   }
 
   #rowOf(token: TicketToken, principal: string, { chain, manifest, ticket }: Delivery): NewTicket {

@@ -216,7 +216,8 @@ function admit(sql: Statements, command: Extract<LedgerCommand, { kind: 'admit' 
   }
   if (fresh.length > 0) savePayload(sql, row.no, payload);
   const cancelled = applyTombstone(sql, row, ticket, fresh);
-  const leased = command.lease === undefined ? [] : grantLease(row, command.lease);
+  // Fresh ones alone: an item that waited before is the engine's to lease, which would not learn of this grant.
+  const leased = command.lease === undefined ? [] : grantLease(row, { ...command.lease, items: fresh });
   if (fresh.length > 0) writeRow(sql, row, row.open + fresh.length);
   rememberTime(sql, command.now);
   const attempts = leased.map((i) => row.starts[i] ?? 0);
