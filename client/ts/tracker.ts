@@ -37,6 +37,8 @@ export interface Ticket {
   readonly endpoint: string;
   readonly n: number;
   readonly remaining: number;
+  /** Resolves when every item has a verified receipt. */
+  finished(): Promise<void>;
   /** All outcomes in item order, once every item has one. */
   all(): Promise<readonly Outcome[]>;
   /** One item's outcome. */
@@ -73,7 +75,7 @@ export function createTracked(facts: TrackedFacts, onAlarm: (message: string) =>
   const groupOf = new Uint32Array(facts.n);
   const placeOf = new Uint32Array(facts.n);
   const waiters = new Map<number, PromiseWithResolvers<Outcome>[]>();
-  const allWaiters: PromiseWithResolvers<readonly Outcome[]>[] = [];
+  const allWaiters: PromiseWithResolvers<void>[] = [];
   const listeners: ((group: OutcomeGroup) => void)[] = [];
   const progressListeners: ((progress: Progress) => void)[] = [];
   let remaining = facts.n;
@@ -108,15 +110,21 @@ export function createTracked(facts: TrackedFacts, onAlarm: (message: string) =>
     return asked.promise;
   };
 
+  const finished = async (): Promise<void> => {
+    if (remaining === 0) return;
+    if (failure !== undefined) throw failure;
+    await ask(allWaiters);
+  };
+
   return {
     ...facts,
     get remaining() {
       return remaining;
     },
+    finished,
     async all() {
-      if (remaining === 0) return readAll();
-      if (failure !== undefined) throw failure;
-      return ask(allWaiters);
+      await finished();
+      return readAll();
     },
     async item(i) {
       const known = place(i);
@@ -142,7 +150,7 @@ export function createTracked(facts: TrackedFacts, onAlarm: (message: string) =>
           waiters.delete(i);
         }
       }
-      if (remaining === 0) for (const waiter of allWaiters.splice(0)) waiter.resolve(readAll());
+      if (remaining === 0) for (const waiter of allWaiters.splice(0)) waiter.resolve();
     },
     fail(items, error) {
       failure = error;

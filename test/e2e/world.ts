@@ -29,6 +29,8 @@ export interface WorldOptions {
   readonly config?: string;
   /** Folders that the rule lets calls read. */
   readonly readable?: readonly string[];
+  /** Runs the bundles of `npm run build` instead of the sources: what a site runs. */
+  readonly built?: boolean;
   /** Rules before the one that matches. */
   readonly rulesBefore?: number;
 }
@@ -63,8 +65,9 @@ export interface World extends AsyncDisposable {
 /** Processes of this world's pilots and runners are found by its folder, whose name is in their arguments. */
 export async function startWorld(options: WorldOptions = {}): Promise<World> {
   const folder = mkdtempSync(join(tmpdir(), 'farfield-world-'));
+  const cli = options.built === true ? join(root, 'dist', 'farfield.mjs') : join(root, 'client', 'cli', 'main.ts');
   const home = (role: Role): string => join(folder, role);
-  const farfield = (role: Role, ...args: string[]): Promise<Ran> => run(home(role), args);
+  const farfield = (role: Role, ...args: string[]): Promise<Ran> => run(cli, home(role), args);
   const json = async (role: Role, ...args: string[]): Promise<Record<string, unknown>> => {
     const ran = await farfield(role, ...args, '--json');
     if (ran.code !== 0)
@@ -207,9 +210,9 @@ function termsOf(client: Client, endpoint: string, manifest: string, more: Parti
   };
 }
 
-function run(home: string, args: readonly string[]): Promise<Ran> {
+function run(cli: string, home: string, args: readonly string[]): Promise<Ran> {
   const env = { PATH: process.env.PATH ?? '', HOME: home, FARFIELD_HOME: home, FARFIELD_PROGRESS: '0' };
-  const child = spawn(process.execPath, [join(root, 'client', 'cli', 'main.ts'), ...args], {
+  const child = spawn(process.execPath, [cli, ...args], {
     env,
     stdio: ['ignore', 'pipe', 'pipe'],
   });

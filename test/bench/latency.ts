@@ -1,0 +1,40 @@
+/** One signed, durable no-op at a time: back to back, and paced at 50 a second, when the CPU sleeps in between. */
+import { readFileSync } from 'node:fs';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { systemRandom } from '#base/random.ts';
+import { startWorld } from '../e2e/world.ts';
+import { type Figures, quantile } from './figures.ts';
+
+const WARM_UP = 200;
+const PACE_MS = 20;
+
+export async function latency(calls: number): Promise<Figures> {
+  await using world = await startWorld({ slots: 2, built: true });
+  await using client = await world.openClient();
+  const manifest = readFileSync(world.noop, 'utf8');
+  const terms = world.termsOf(client, world.noop);
+  const call = async (): Promise<number> => {
+    const start = performance.now();
+    const { ticket } = await client.submit({
+      terms,
+      manifest,
+      items: [{ args: [{ name: 'x', type: 'bytes', bytes: systemRandom.bytes(1024) }] }],
+    });
+    await ticket.item(0);
+    return performance.now() - start;
+  };
+  for (let k = 0; k < WARM_UP; k++) await call();
+  const backToBack: number[] = [];
+  for (let k = 0; k < calls; k++) backToBack.push(await call());
+  const paced: number[] = [];
+  for (let k = 0; k < Math.min(calls, 500); k++) {
+    paced.push(await call());
+    await sleep(PACE_MS);
+  }
+  return {
+    'back to back: p50': { value: quantile(backToBack, 0.5), unit: 'ms', bar: 3.5 },
+    'back to back: p99': { value: quantile(backToBack, 0.99), unit: 'ms', bar: 12 },
+    'paced at 50/s: p50': { value: quantile(paced, 0.5), unit: 'ms', bar: 8 },
+    'paced at 50/s: p99': { value: quantile(paced, 0.99), unit: 'ms' },
+  };
+}
