@@ -54,6 +54,12 @@ export class LaneTicket implements Waiting {
     return items;
   }
 
+  /** Only these are still to go. */
+  keep(items: ReadonlySet<number>): void {
+    this.#items = this.#items.slice(this.#sent).filter((item) => items.has(item));
+    this.#sent = 0;
+  }
+
   /** These will not go any more. */
   drop(items: ReadonlySet<number> | 'all'): void {
     const rest = this.#items.slice(this.#sent);

@@ -58,7 +58,7 @@ export interface Pump {
   /** Items that ended here before they went out. */
   drop(ticketNo: number, items: readonly number[] | 'all'): void;
   /** Items that came back: the store holds them as queued again. */
-  returned(ticketNo: number): void;
+  returned(ticketNo: number, principal: string, items: readonly number[]): void;
   stop(): void;
 }
 
@@ -73,7 +73,7 @@ export function createPump(options: PumpOptions): Pump {
     offer: (ticket) => pump.offer(ticket),
     credit: (items, bytes) => pump.credit(items, bytes),
     drop: (ticketNo, items) => pump.drop(ticketNo, items),
-    returned: (ticketNo) => void pump.returned(ticketNo),
+    returned: (ticketNo, principal, items) => void pump.returned(ticketNo, principal, items),
     stop: () => pump.stop(),
   };
 }
@@ -148,24 +148,18 @@ class SessionPump {
     this.#plan();
   }
 
-  async returned(ticketNo: number): Promise<void> {
+  async returned(ticketNo: number, principal: string, items: readonly number[]): Promise<void> {
     this.#handBacks.set(ticketNo, (this.#handBacks.get(ticketNo) ?? 0) + 1);
     try {
-      for (const lane of [...this.#lanes.values(), ...(await this.#backlogLanes())]) {
-        const [page] = await this.#page(lane, ticketNo - 1, 1);
-        if (page?.facts.ticketNo !== ticketNo || lane.find(ticketNo) !== undefined) continue;
-        lane.pushFront(page);
-        break;
-      }
+      const [ticket] = await this.#page(principal, ticketNo - 1, 1);
+      if (ticket?.facts.ticketNo !== ticketNo || this.#stopped) return;
+      // The others of its items are on their way already.
+      ticket.keep(new Set(items));
+      this.#lane(principal).pushFront(ticket);
       this.#plan();
     } catch (error) {
       this.#o.onTrouble(error);
     }
-  }
-
-  async #backlogLanes(): Promise<Lane[]> {
-    const principals = await this.#o.store.read('backlog', { endpoint: this.#o.endpoint });
-    return principals.filter((principal) => !this.#lanes.has(principal)).map((principal) => this.#lane(principal));
   }
 
   stop(): void {
@@ -302,15 +296,15 @@ class SessionPump {
 
   async #nextPage(lane: Lane): Promise<void> {
     lane.more = false;
-    const tickets = await this.#page(lane, lane.last, LANE_PAGE);
+    const tickets = await this.#page(lane.principal, lane.last, LANE_PAGE);
     for (const ticket of tickets) lane.push(ticket);
     // What was committed while we read may be behind this page, or in it: `offer` has set `more` then.
     if (tickets.length === LANE_PAGE) lane.more = true;
   }
 
-  async #page(lane: Lane, after: number, limit: number): Promise<LaneTicket[]> {
+  async #page(principal: string, after: number, limit: number): Promise<LaneTicket[]> {
     const { store, endpoint } = this.#o;
-    const page = await store.read('pending', { endpoint, principal: lane.principal, after, limit });
+    const page = await store.read('pending', { endpoint, principal, after, limit });
     await this.#readTexts(page);
     return page.map((pending) => this.#ticketOf(pending));
   }

@@ -26,9 +26,9 @@ import type { Hub } from '../events/hub.ts';
 import { DISK_FULL_RETRY_S } from '../limits.ts';
 import { packBytes } from '../packs.ts';
 import type { RunningBoard } from '../running.ts';
-import { packU16, packU32 } from '../store/columns.ts';
+import { packU16, packU32, unpackU16 } from '../store/columns.ts';
 import type { Payload } from '../store/payload.ts';
-import type { BrokerStore, StoredCancel } from '../store/store.ts';
+import type { BrokerStore, HandedBack, StoredCancel } from '../store/store.ts';
 
 export interface SessionParts {
   readonly store: BrokerStore;
@@ -272,8 +272,8 @@ class LiveSession implements EndpointSession {
       inline,
     };
     this.#command('handBack', { id, deliveryEpoch, items: packU16(items), payload }, (outcome) => {
-      const { ticketNo } = outcome as { ticketNo?: number };
-      if (ticketNo !== undefined) this.pump.returned(ticketNo);
+      const done = outcome as HandedBack;
+      if (done.kind === 'done') this.pump.returned(done.ticketNo, done.principal, unpackU16(done.items));
     });
   }
 

@@ -1,7 +1,7 @@
 /** The broker's store on disk: SQLite in worker threads, one commit (and fsync) for whatever queued during the last one. */
 import { type GroupStore, openGroupStore } from '#base/sqlite/group.ts';
 import type { CommandMessage, QuestionMessage } from './rules/handle.ts';
-import { SCHEMA } from './sqlite-schema.ts';
+import { SCHEMA } from './sqlite/schema.ts';
 import type { BrokerStore, Commands, Reads } from './store.ts';
 
 export interface SqliteStoreOptions {

@@ -173,7 +173,7 @@ export interface HandBack extends OfSession {
   readonly nowS: number;
 }
 export type HandedBack =
-  | { readonly kind: 'done'; readonly ticketNo: number; readonly items: number }
+  | { readonly kind: 'done'; readonly ticketNo: number; readonly principal: string; readonly items: Bytes /* u16 */ }
   | Fenced
   | Refused;
 

@@ -1,5 +1,5 @@
 /** What a link says about work: delivered, admitted, completed, refused, handed back. */
-import { setU32, u16At, u32At, unpackU16 } from '../columns.ts';
+import { packU16, setU32, u16At, u32At, unpackU16 } from '../columns.ts';
 import { mergePayload } from '../payload.ts';
 import type { EndpointRow, HotTicket, Rows } from '../rows.ts';
 import { isPending, isSigned, SIGNED, STATE } from '../states.ts';
@@ -198,5 +198,5 @@ export function handBack(rows: Rows, c: HandBack): HandedBack {
   rows.dropPayload(ticket.no);
   rows.addPayload(ticket.no, merged);
   save(rows, ticket, { states }, c.nowS);
-  return { kind: 'done', ticketNo: ticket.no, items: back.length };
+  return { kind: 'done', ticketNo: ticket.no, principal: rows.principalKid(ticket.principal), items: packU16(back) };
 }

@@ -1,0 +1,103 @@
+/** Principals and endpoints. */
+import type { SQLOutputValue } from 'node:sqlite';
+import type { PublicJwk } from '#kernel/ids.ts';
+import type { EndpointRow, PrincipalRow, Rows } from '../rows.ts';
+import { num, type Row, type Sql, text } from './sql.ts';
+
+const jwkOf = (x: SQLOutputValue | undefined): PublicJwk | undefined =>
+  typeof x === 'string' ? { kty: 'OKP', crv: 'Ed25519', x } : undefined;
+
+function principalOf(row: Row | undefined): PrincipalRow | undefined {
+  if (row === undefined) return undefined;
+  return {
+    no: num(row, 'no'),
+    kid: text(row, 'kid'),
+    jwk: jwkOf(row.x),
+    seq: num(row, 'seq'),
+    open: num(row, 'open'),
+  };
+}
+
+function endpointOf(row: Row): EndpointRow {
+  return {
+    no: num(row, 'no'),
+    id: text(row, 'id'),
+    descriptor: text(row, 'descriptor'),
+    seq: num(row, 'seq'),
+    online: { kty: 'OKP', crv: 'Ed25519', x: text(row, 'online_x') },
+    onlineKid: text(row, 'online_kid'),
+    status: text(row, 'status'),
+    ledgerN: num(row, 'ledger_n'),
+    sessionEpoch: num(row, 'session_epoch'),
+  };
+}
+
+type PeopleRows = Pick<
+  Rows,
+  | 'generation'
+  | 'principal'
+  | 'principalKid'
+  | 'addPrincipal'
+  | 'setUser'
+  | 'users'
+  | 'nextSeq'
+  | 'addOpen'
+  | 'endpoint'
+  | 'endpointId'
+  | 'endpoints'
+  | 'addEndpoint'
+  | 'saveEndpoint'
+>;
+
+export function peopleRows(sql: Sql): PeopleRows {
+  return {
+    generation: () => text(sql.one(`select value from meta where key = 'generation'`) ?? {}, 'value'),
+    principal: (kid) => principalOf(sql.one('select * from principal where kid = ?', kid)),
+    principalKid: (no) => text(sql.one('select kid from principal where no = ?', no) ?? {}, 'kid'),
+    addPrincipal(kid) {
+      const no = sql.run('insert into principal (kid) values (?)', kid);
+      return { no, kid, jwk: undefined, seq: 0, open: 0 };
+    },
+    setUser: (no, jwk) => void sql.run('update principal set x = ? where no = ?', jwk.x, no),
+    users: () => sql.all('select * from principal where x is not null').flatMap((row) => principalOf(row) ?? []),
+    nextSeq(no, openDelta) {
+      const row = sql.one(
+        'update principal set seq = seq + 1, open = open + ? where no = ? returning seq',
+        openDelta,
+        no,
+      );
+      return num(row ?? {}, 'seq');
+    },
+    addOpen: (no, delta) => void sql.run('update principal set open = open + ? where no = ?', delta, no),
+    endpoint(id) {
+      const row = sql.one('select * from endpoint where id = ?', id);
+      return row === undefined ? undefined : endpointOf(row);
+    },
+    endpointId: (no) => text(sql.one('select id from endpoint where no = ?', no) ?? {}, 'id'),
+    endpoints: () => sql.all('select * from endpoint').map(endpointOf),
+    addEndpoint: (e) =>
+      void sql.run(
+        `insert into endpoint (id, descriptor, seq, online_x, online_kid, status, ledger_n, session_epoch) values (?, ?, ?, ?, ?, ?, ?, ?)`,
+        e.id,
+        e.descriptor,
+        e.seq,
+        e.online.x,
+        e.onlineKid,
+        e.status,
+        e.ledgerN,
+        e.sessionEpoch,
+      ),
+    saveEndpoint: (e) =>
+      void sql.run(
+        `update endpoint set descriptor = ?, seq = ?, online_x = ?, online_kid = ?, status = ?, ledger_n = ?, session_epoch = ? where no = ?`,
+        e.descriptor,
+        e.seq,
+        e.online.x,
+        e.onlineKid,
+        e.status,
+        e.ledgerN,
+        e.sessionEpoch,
+        e.no,
+      ),
+  };
+}
