@@ -347,19 +347,15 @@ function end(sql: Statements, command: Extract<LedgerCommand, { kind: 'end' }>):
     }
     rows.push({ row, ended });
   }
-  const packNo = insertPack(
-    sql,
-    principal,
-    pack,
-    blobs,
-    rows.map(({ row }) => row.no),
-  );
   for (const { row, ended } of rows) {
     for (const [k, i] of ended.items.entries()) row.states[i] = ITEM.ended + (ended.statuses[k] ?? 0);
     const open = row.open - ended.items.length;
     writeRow(sql, row, open);
     if (open === 0) sql('delete from payload where ticketNo = ?').run(row.no);
   }
+  // After the arguments are gone: on a full disk their pages are what the pack is written to.
+  const ticketNos = rows.map(({ row }) => row.no);
+  const packNo = insertPack(sql, principal, pack, blobs, ticketNos);
   return { kind: 'ended', packNo };
 }
 

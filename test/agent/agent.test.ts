@@ -256,3 +256,40 @@ t.test('a bad edit keeps the running policy, and says so', async (t) => {
   t.not(site.agent.status().policy.digest, digest);
   t.equal(site.agent.status().policy.problem, undefined);
 });
+
+t.test(
+  'a ledger that is full loses nothing: what began ends, what comes stays with the broker, and room lets it go on',
+  async (t) => {
+    await using site = await startSite({ pilot: { slots: 1 }, config: { ledgerMaxMiB: 1 } });
+    const big = (k: number) => single(site.party, `${k}${'x'.repeat(40_000)}`);
+    let sent = 0;
+    for (; sent < 60 && site.agent.status().state === 'open'; sent++) {
+      site.broker.deliver(big(sent));
+      await site.until(
+        'it is taken or refused',
+        () => site.broker.admitted.length === sent + 1 || site.agent.status().state === 'paused',
+      );
+    }
+    t.match(site.agent.status(), { state: 'paused', reason: /full/ });
+    t.match(lastStatus(site), { state: 'paused', reason: /full/ });
+    const admitted = site.broker.admitted.length;
+    t.ok(admitted > 5 && admitted < sent, `${admitted} of ${sent} were admitted`);
+    await site.until('the agent dials again, and asks for nothing', () => site.broker.sessions.length > 1, 500);
+    // Everything that was admitted runs to its end; ended tickets give their room back.
+    const done = () => new Set(site.broker.receipts(site.party.principal.kid).map(({ jti }) => jti)).size;
+    await site.until(
+      'all that was admitted has a receipt',
+      () => {
+        for (const pilot of site.pilots) {
+          if (pilot.held.length > 0) pilot.finish();
+        }
+        return done() === admitted;
+      },
+      100,
+    );
+    t.equal(done(), admitted);
+    await site.until('it opens again', () => site.agent.status().state === 'open', 500);
+    site.broker.deliver(single(site.party, 'small'));
+    await site.until('and admits', () => site.broker.admitted.length === admitted + 1, 200);
+  },
+);

@@ -41,6 +41,8 @@ export interface PilotPeer {
   hangUp(): void;
   end(leases: readonly HeldLease[], status?: PeerEnd, detail?: Record<string, unknown>): void;
   readonly held: readonly HeldLease[];
+  /** Ends all that it holds, once. */
+  finish(): void;
 }
 
 const RESULT = utf8('"done"');
@@ -103,6 +105,11 @@ export function createPilotPeer(folder: string, options: PilotPeerOptions): Pilo
     hangUp() {
       session?.close('E_UNAVAILABLE', 'this pilot hangs up');
       session = undefined;
+    },
+    finish() {
+      const leases = [...held.values()];
+      held.clear();
+      peer.end(leases);
     },
     end(leases, status = 'succeeded', detail = {}) {
       session?.send({ done: doneOf(leases, status, detail) });
