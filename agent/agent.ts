@@ -401,6 +401,8 @@ export class Agent implements AgentControl {
       this.#statusChanged();
     } else if (this.#clockProblem === undefined) this.#engine.expire(now.wall);
     this.#looks += 1;
+    // Queries come at a start and after a reconnect; between those nobody needs the thread that answers them.
+    this.#ledger.rest();
     if (this.#looks % PURGE_EVERY_LOOKS === 0 && this.#clockProblem === undefined) {
       this.#ledger
         .submit({ kind: 'purge', nowS: Math.floor(now.wall / 1000) })

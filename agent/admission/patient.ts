@@ -85,6 +85,7 @@ export function patientLedger(ledger: Ledger, options: PatientOptions): Ledger {
   return {
     submit,
     query: (query) => ledger.query(query),
+    rest: () => ledger.rest(),
     close,
     stats: () => ledger.stats(),
     ended: ledger.ended,

@@ -43,6 +43,8 @@ export interface GroupStore<C, R, Q = never, A = never> extends AsyncDisposable 
   submit(command: C): Promise<R>;
   /** Answers from a snapshot that holds every command whose submit has resolved. */
   query(query: Q): Promise<A>;
+  /** Gives back what queries need (a thread, about 13 MB) if none is under way: for owners who rarely ask. */
+  rest(): void;
   /** Commits what was submitted, then ends. Whatever is submitted later is refused. */
   close(): Promise<void>;
   stats(): GroupStats;
@@ -153,6 +155,13 @@ class Reader<Q, A> {
     this.#send({ checkpoint: true });
   }
 
+  /** Ends the thread if nobody waits for it; the next query starts another one. */
+  rest(): void {
+    if (this.#waiting.size > 0 || this.#checkpointing || this.#broken !== undefined) return;
+    this.#worker?.postMessage({ end: true } satisfies ToReader);
+    this.#worker = undefined;
+  }
+
   async end(): Promise<void> {
     const worker = this.#worker;
     if (worker === undefined || this.#broken !== undefined) {
@@ -174,7 +183,10 @@ class Reader<Q, A> {
     const worker = this.#start();
     worker.on('message', (message: FromReader) => this.#receive(message));
     worker.on('error', (error) => this.#fail(FarfieldError.from(error)));
-    worker.on('exit', () => this.#fail(closedError()));
+    // One that was sent to rest is no longer ours; one that goes by itself is broken.
+    worker.on('exit', () => {
+      if (this.#worker === worker) this.#fail(closedError());
+    });
     return worker;
   }
 
@@ -262,6 +274,10 @@ class ThreadedStore<C, R, Q, A> implements GroupStore<C, R, Q, A> {
 
   query(query: Q): Promise<A> {
     return this.#over === undefined ? this.#reader.query(query) : Promise.reject(this.#over);
+  }
+
+  rest(): void {
+    this.#reader.rest();
   }
 
   close(): Promise<void> {
@@ -426,6 +442,7 @@ export function synchronousGroup<C, R, Q = never, A = never>(
       if (answer === undefined) throw new FarfieldError('E_INTERNAL', 'the command module exports no openReads');
       return structuredClone(answer(query));
     },
+    rest: () => undefined,
     close,
     [Symbol.asyncDispose]: close,
     stats: () => ({ commits: engine.commits(), commands, reruns: engine.reruns(), queued: queue.length }),

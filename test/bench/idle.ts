@@ -7,7 +7,8 @@ import { startWorld, VALIDATION, type World } from '../e2e/world.ts';
 import { type Figures, median } from './figures.ts';
 import { pilotsOf, rssMb, runnersOf } from './processes.ts';
 
-const SETTLE_MS = 5000;
+/** Past the agent's next look around, which gives back what only a start needs. */
+const SETTLE_MS = 35_000;
 
 async function callNoop(world: World, client: Client): Promise<void> {
   const items = [{ args: [{ name: 'x', type: 'json' as const, bytes: Buffer.from('1') }] }];

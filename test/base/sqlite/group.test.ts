@@ -40,6 +40,20 @@ type Open = (file: string, maxPageCount?: number) => Promise<Shelf>;
 
 /** What a command and a query may rely on. */
 function answersHold(t: Test, openForm: Open): void {
+  t.test('a store that was sent to rest answers the next query, and closes', async (t) => {
+    await using store = await openForm(newFile());
+    await store.submit(put('a'));
+    t.strictSame(await store.query({ kind: 'names' }), ['a']);
+    for (const name of ['b', 'c']) {
+      store.rest();
+      await store.submit(put(name));
+      t.strictSame(((await store.query({ kind: 'names' })) as string[]).at(-1), name);
+    }
+    const asked = store.query({ kind: 'names' });
+    store.rest();
+    t.strictSame(await asked, ['a', 'b', 'c'], 'a query under way is answered');
+  });
+
   t.test('a command answers with its result, bytes included', async (t) => {
     await using store = await openForm(newFile());
     const result = await store.submit(put('a'));
