@@ -199,9 +199,13 @@ function common(party: Party, dlgText: string, changes: Changes): Claims<'farfie
 }
 
 /** A single call of the no-op with these bytes inline. */
-export function single(party: Party, text: string, changes: Changes = {}): Delivery {
+export function single(
+  party: Party,
+  text: string,
+  changes: Changes = {},
+  delegation: string = newDelegation(party),
+): Delivery {
   const bytes = Buffer.from(JSON.stringify(text));
-  const delegation = newDelegation(party);
   const claims = { ...common(party, delegation, changes), args: changes.args ?? [inlineArg(bytes)] };
   const inline = claims.args.filter((arg) => arg.at === 'inline').map(() => bytes);
   return {
