@@ -3,7 +3,7 @@
  * committed. The same rules run over maps instead of tables; test/broker/store/conformance.ts runs over both.
  */
 import { FarfieldError } from '#kernel/errors.ts';
-import { type MemoryRows, memoryRows } from './memory-rows.ts';
+import { type MemoryRows, memoryRows } from './memory/rows.ts';
 import { answer, type CommandMessage, handle, type QuestionMessage } from './rules/handle.ts';
 import type { BrokerStore, Commands, Reads } from './store.ts';
 

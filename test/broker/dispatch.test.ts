@@ -6,7 +6,7 @@ import { choose, type Waiting } from '../../broker/dispatch/choose.ts';
 import { createPump, EPOCH_STRIDE, type FreshTicket } from '../../broker/dispatch/pump.ts';
 import { createMemoryStore } from '../../broker/store/memory.ts';
 import type { BrokerStore, QueueTicket } from '../../broker/store/store.ts';
-import { ALICE, BOB, beginSession, prepare, queueOf, ticketOf } from './store/conformance.ts';
+import { ALICE, BOB, beginSession, prepare, queueOf, ticketOf } from './store/given.ts';
 
 const SEED = 4_711;
 const ticket = (left: number, bytes = 10): Waiting => ({ left, bytesOf: () => bytes });

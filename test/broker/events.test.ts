@@ -8,7 +8,7 @@ import { runStream } from '../../broker/events/stream.ts';
 import { createMemoryStore } from '../../broker/store/memory.ts';
 import { openReader } from './reader.ts';
 import { json, startTestBroker } from './setting.ts';
-import { ALICE, prepare, queueOf, ticketOf } from './store/conformance.ts';
+import { ALICE, prepare, queueOf, ticketOf } from './store/given.ts';
 
 t.test(
   'a reader that comes back gets what it missed, once and in order, also after a restart of the broker',

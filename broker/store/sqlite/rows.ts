@@ -6,13 +6,14 @@ import { blobRows, keepingRows } from './keeping.ts';
 import { packRows } from './packs.ts';
 import { peopleRows } from './people.ts';
 import { createSql } from './sql.ts';
-import { indexRows, ticketRows } from './tickets.ts';
+import { besideRows, indexRows, ticketRows } from './tickets.ts';
 
 export function sqliteRows(db: DatabaseSync): Rows {
   const sql = createSql(createStatements(db));
   return {
     ...peopleRows(sql),
     ...ticketRows(sql),
+    ...besideRows(sql),
     ...indexRows(sql),
     ...packRows(sql),
     ...blobRows(sql),

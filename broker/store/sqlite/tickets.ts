@@ -27,46 +27,10 @@ function hotOf(row: Row | undefined): HotTicket | undefined {
   };
 }
 
-type TicketRows = Pick<
-  Rows,
-  | 'keepChain'
-  | 'keepManifest'
-  | 'chain'
-  | 'manifest'
-  | 'addTicket'
-  | 'hot'
-  | 'hotByNo'
-  | 'facts'
-  | 'saveState'
-  | 'dropTicket'
-  | 'addPayload'
-  | 'payload'
-  | 'dropPayload'
->;
+type TicketRows = Pick<Rows, 'addTicket' | 'hot' | 'hotByNo' | 'facts' | 'saveState' | 'dropTicket'>;
 
 export function ticketRows(sql: Sql): TicketRows {
-  const keep = (find: string, add: string, digest: string, body: string): number => {
-    const row = sql.one(find, digest);
-    return row === undefined ? sql.run(add, digest, body) : num(row, 'no');
-  };
   return {
-    keepChain: (digest, links) =>
-      keep(
-        'select no from chain where digest = ?',
-        'insert into chain (digest, links) values (?, ?)',
-        digest,
-        JSON.stringify(links),
-      ),
-    keepManifest: (digest, body) =>
-      keep(
-        'select no from manifest where digest = ?',
-        'insert into manifest (digest, body) values (?, ?)',
-        digest,
-        body,
-      ),
-    chain: (no) =>
-      JSON.parse(text(sql.one('select links from chain where no = ?', no) ?? { links: '[]' }, 'links')) as string[],
-    manifest: (no) => text(sql.one('select body from manifest where no = ?', no) ?? { body: '' }, 'body'),
     addTicket(f, s) {
       const no = sql.run(
         `insert into ticket (id, jti, hash, fn, n, exp, queued_at, chain, manifest, token) values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
@@ -137,6 +101,38 @@ export function ticketRows(sql: Sql): TicketRows {
         sql.run(`delete from ${table} where ticket = ?`, no);
       sql.run('delete from ticket where no = ?', no);
     },
+  };
+}
+
+type BesideRows = Pick<
+  Rows,
+  'keepChain' | 'keepManifest' | 'chain' | 'manifest' | 'addPayload' | 'payload' | 'dropPayload'
+>;
+
+/** What travels beside a ticket: chain and manifest, kept once each, and its payload. */
+export function besideRows(sql: Sql): BesideRows {
+  const keep = (find: string, add: string, digest: string, body: string): number => {
+    const row = sql.one(find, digest);
+    return row === undefined ? sql.run(add, digest, body) : num(row, 'no');
+  };
+  return {
+    keepChain: (digest, links) =>
+      keep(
+        'select no from chain where digest = ?',
+        'insert into chain (digest, links) values (?, ?)',
+        digest,
+        JSON.stringify(links),
+      ),
+    keepManifest: (digest, body) =>
+      keep(
+        'select no from manifest where digest = ?',
+        'insert into manifest (digest, body) values (?, ?)',
+        digest,
+        body,
+      ),
+    chain: (no) =>
+      JSON.parse(text(sql.one('select links from chain where no = ?', no) ?? { links: '[]' }, 'links')) as string[],
+    manifest: (no) => text(sql.one('select body from manifest where no = ?', no) ?? { body: '' }, 'body'),
     addPayload: (no, p) =>
       void sql.run(
         `insert into payload (ticket, item_sizes, inline_counts, inline_sizes, leaves, items, inline) values (?, ?, ?, ?, ?, ?, ?)`,

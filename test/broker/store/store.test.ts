@@ -4,16 +4,8 @@ import { join } from 'node:path';
 import t from 'tap';
 import { createMemoryDisk } from '../../../broker/store/memory.ts';
 import { openSqliteStore } from '../../../broker/store/sqlite.ts';
-import {
-  beginSession,
-  payloadOf,
-  prepare,
-  queueOf,
-  runConformance,
-  type StoreUnderTest,
-  ticketOf,
-  viewOf,
-} from './conformance.ts';
+import { runConformance, type StoreUnderTest } from './conformance.ts';
+import { beginSession, payloadOf, prepare, queueOf, ticketOf, viewOf } from './given.ts';
 
 async function sqlite(): Promise<StoreUnderTest> {
   const folder = mkdtempSync(join(tmpdir(), 'farfield-store-'));
