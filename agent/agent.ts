@@ -23,6 +23,7 @@ import { createLaunchCheck } from './admission/launch.ts';
 import { type Ledger, type LedgerEpoch, openLedger } from './admission/ledger.ts';
 import { patientLedger } from './admission/patient.ts';
 import { openPolicy, type PolicySource } from './admission/policy.ts';
+import { openUsage, type Usage } from './admission/usage.ts';
 import { type Blobs, createBlobs } from './blobs.ts';
 import { Blocks } from './blocks/blocks.ts';
 import { type Breaker, createBreaker } from './blocks/breaker.ts';
@@ -74,6 +75,7 @@ export class Agent implements AgentControl {
   #policy!: PolicySource;
   #blobs!: Blobs;
   #engine!: Engine;
+  #usage!: Usage;
   #launchCheck!: (work: Work) => Refusal | undefined;
   #pilots!: Pilots;
   #blocks!: Blocks;
@@ -131,6 +133,11 @@ export class Agent implements AgentControl {
     });
     this.#policy = openPolicy({ path: folder.policy, endpoint, uid, log, onChange: () => this.#policyChanged() });
     const meta = await this.#openEpoch();
+    this.#usage = await openUsage({
+      ledger: this.#ledger,
+      nowS: () => clock.now() / 1000,
+      onError: (error) => log.error({ err: error }, 'node-hours not written down'),
+    });
     this.#wireWork(meta.leaseEpoch);
     await this.#restore();
     await this.#wirePilots();
@@ -147,6 +154,8 @@ export class Agent implements AgentControl {
       ledgerEpoch: () => this.#epoch,
       closed: () => this.#closed(),
       allowOlderEpoch: config.allowOlderEpoch,
+      usedNodeHours: (rule, principal) => this.#usage.usedToday(rule, principal),
+      usedByDelegation: (hash) => this.#usage.usedByDelegation(hash),
       onPacksAgain: () => this.#link.sendAgain(),
     });
     this.#wireLink(desk, Number(meta.meta.sessionEpoch ?? 0));
@@ -207,7 +216,8 @@ export class Agent implements AgentControl {
       random,
       log,
       leaseEpoch,
-      launchRefusal: (work) => this.#launchCheck(work) ?? this.#missingModel(work),
+      launchRefusal: (work) =>
+        this.#launchCheck(work) ?? this.#usage.refusal(work, this.#ruleOf(work)) ?? this.#missingModel(work),
       stage: stage.stage,
       onDemand: () => this.#demand(),
       onState: (work, items, state, detail) => this.#link?.running(work, items, state, detail),
@@ -215,6 +225,8 @@ export class Agent implements AgentControl {
         this.#blocks.touch();
         this.#link.onPack(no, pack, bytes, blobs);
       },
+      counts: (work) => this.#usage.counts(work, this.#ruleOf(work)),
+      onUsed: (work, ms) => this.#usage.add(work, this.#ruleOf(work), (work.token.claims.res.nodes * ms) / 3_600_000),
       onBroken: (error) => this.#broken(error),
     });
   }

@@ -43,6 +43,9 @@ export interface AdmissionOptions {
   readonly retentionS: number;
   /** The admin took the risk of tickets from before the ledger was lost. */
   readonly allowOlderEpoch: boolean;
+  /** Node-hours of a principal under a rule today, and of a delegation so far. */
+  readonly usedNodeHours: (rule: string, principal: string) => number;
+  readonly usedByDelegation: (hash: string) => number;
   /** Packs that were acknowledged once are to be sent again. */
   readonly onPacksAgain: () => void;
 }
@@ -143,6 +146,8 @@ export class AdmissionDesk {
       ledgerEpoch: this.#o.ledgerEpoch(),
       allowOlderEpoch: this.#o.allowOlderEpoch,
       nowS: clock.now() / 1000,
+      usedNodeHours: this.#o.usedNodeHours,
+      usedByDelegation: this.#o.usedByDelegation,
       known: () => (hash === undefined ? undefined : { ticketHash: hash }),
     });
   }

@@ -20,6 +20,7 @@ import type {
   Payload,
   PilotRow,
   StoredPack,
+  UsageRow,
 } from './ledger.ts';
 
 export const schema: readonly Migration[] = [
@@ -62,6 +63,7 @@ export const schema: readonly Migration[] = [
   create table tombstone (principal text not null, jti text not null, items text not null, keepUntil integer not null, primary key (principal, jti)) strict, without rowid;
   create table pilot (no integer primary key autoincrement, block text not null, node text not null, kid text not null unique, jwk text not null, slots integer not null) strict;
   create table redeemed (jti text primary key, exp integer not null) strict, without rowid;
+  create table usage (key text primary key, hours real not null, keepUntil integer not null) strict, without rowid;
   create table meta (key text primary key, value any not null) strict, without rowid;
   `,
 ];
@@ -134,6 +136,13 @@ export function open(db: DatabaseSync): (command: LedgerCommand) => LedgerResult
         return { kind: 'done', count: 1 };
       case 'newEpoch':
         return newEpoch(sql, command.since);
+      case 'usage':
+        for (const { key, hours, keepUntil } of command.rows) {
+          sql(
+            'insert into usage values (?, ?, ?) on conflict (key) do update set hours = hours + excluded.hours, keepUntil = max(keepUntil, excluded.keepUntil)',
+          ).run(key, hours, keepUntil);
+        }
+        return { kind: 'done', count: command.rows.length };
       case 'probe':
         sql("insert into meta values ('probe', zeroblob(?))").run(PROBE_BYTES);
         return { kind: 'done', count: Number(sql("delete from meta where key = 'probe'").run().changes) };
@@ -453,6 +462,7 @@ function purge(sql: Statements, nowS: number): LedgerResult {
   }
   sql('delete from tombstone where keepUntil < ?').run(nowS);
   sql('delete from redeemed where exp < ?').run(nowS);
+  sql('delete from usage where keepUntil < ?').run(nowS);
   if (old.length > 0) sql('delete from manifest where digest not in (select manifest from ticket)').run();
   return { kind: 'done', count: old.length };
 }
@@ -476,6 +486,8 @@ export function openReads(db: DatabaseSync): (query: LedgerQuery) => LedgerAnswe
           kind: 'pilots',
           pilots: sql('select no, block, node, kid, jwk, slots from pilot order by no').all() as unknown as PilotRow[],
         };
+      case 'usage':
+        return { kind: 'usage', rows: sql('select key, hours, keepUntil from usage').all() as unknown as UsageRow[] };
       case 'meta': {
         const rows = sql('select key, value from meta').all() as { key: string; value: string }[];
         const meta = Object.fromEntries(rows.map(({ key, value }) => [key, value]));

@@ -113,6 +113,8 @@ export type LedgerCommand =
   /** An empty value removes the key. */
   | { readonly kind: 'meta'; readonly key: string; readonly value: string }
   | { readonly kind: 'newEpoch'; readonly since: number }
+  /** Node-hours to be added, by key. */
+  | { readonly kind: 'usage'; readonly rows: readonly UsageRow[] }
   /** Whether the file can grow: writes some pages and gives them back. */
   | { readonly kind: 'probe' }
   /** Seconds since 1970, as `keepUntil`. */
@@ -125,6 +127,13 @@ export interface EndedItems {
   readonly attempts: readonly number[];
   readonly leaseEpochs: readonly number[];
   readonly statuses: readonly number[];
+}
+
+/** Node-hours under one key; forgotten after `keepUntil`, in seconds since 1970. */
+export interface UsageRow {
+  readonly key: string;
+  readonly hours: number;
+  readonly keepUntil: number;
 }
 
 export interface PilotRow {
@@ -169,6 +178,7 @@ export type LedgerQuery =
   | { readonly kind: 'open' }
   | { readonly kind: 'packs'; readonly withBlobs: boolean; readonly after: number; readonly limit: number }
   | { readonly kind: 'pilots' }
+  | { readonly kind: 'usage' }
   | { readonly kind: 'meta' };
 
 /** A ticket with open items, as a restart finds it. */
@@ -196,6 +206,7 @@ export type LedgerAnswer =
   | { readonly kind: 'open'; readonly tickets: readonly OpenTicket[] }
   | { readonly kind: 'packs'; readonly packs: readonly StoredPack[] }
   | { readonly kind: 'pilots'; readonly pilots: readonly PilotRow[] }
+  | { readonly kind: 'usage'; readonly rows: readonly UsageRow[] }
   | {
       readonly kind: 'meta';
       readonly meta: Readonly<Record<string, string>>;

@@ -24,6 +24,7 @@ const MAY_WAIT: ReadonlySet<LedgerCommand['kind']> = new Set([
   'dropPilot',
   'meta',
   'newEpoch',
+  'usage',
   'purge',
 ]);
 

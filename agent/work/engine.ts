@@ -118,7 +118,11 @@ export class Engine {
   resume(): void {
     for (const work of this.works.values()) {
       for (let i = 0; i < work.ticket.n; i++) {
-        if (work.states[i] === ITEM.leased) this.#gates.enter({ work, i });
+        if (work.states[i] === ITEM.leased) {
+          this.#gates.enter({ work, i });
+          // What it used before this process began is not known here.
+          this.#started(work, [i]);
+        }
         if (!isRunnable({ work, i })) {
           const cancelled = work.states[i] === ITEM.waiting && work.cancels[i] === 1 && isOpen(work, i);
           if (cancelled) this.#refuse(work, i, 'cancelled', 'E_CANCELLED', 'cancelled before it started');
@@ -314,6 +318,7 @@ export class Engine {
       return;
     }
     if (!this.#busySince.has(pilot.no)) this.#busySince.set(pilot.no, this.#o.clock.mono());
+    this.#started(work, items);
     pilot.launch(work, leaseEpoch, launched);
     const late = items.filter((i) => work.cancels[i] === 1);
     if (late.length > 0)
@@ -395,7 +400,18 @@ export class Engine {
     }
   }
 
+  #started(work: Work, items: readonly number[]): void {
+    if (!this.#o.counts(work)) return;
+    const now = this.#o.clock.mono();
+    for (const i of items) work.leasedAt.set(i, now);
+  }
+
   #release(work: Work, i: number): void {
+    const since = work.leasedAt.get(i);
+    if (since !== undefined) {
+      work.leasedAt.delete(i);
+      this.#o.onUsed(work, this.#o.clock.mono() - since);
+    }
     const pilot = this.#pilots.get(work.pilots[i] ?? 0);
     if (pilot !== undefined) this.#count(pilot, work, -1);
   }

@@ -58,6 +58,8 @@ export interface Work {
   readonly pilots: Uint32Array;
   /** One where the outcome is being committed. */
   readonly ending: Uint8Array;
+  /** When the leases of items began whose node-hours are counted. */
+  readonly leasedAt: Map<number, number>;
   /** Item -> what it runs on; dropped with the ticket. */
   readonly payloads: Map<number, ItemPayload>;
   /** The last reason why an item had to start again: its message is the answer if it may not. */
@@ -94,6 +96,7 @@ export function createWork(facts: WorkFacts): Work {
     leaseEpochs: new Uint32Array(n),
     pilots: new Uint32Array(n),
     ending: new Uint8Array(n),
+    leasedAt: new Map(),
     payloads: new Map(),
     lastFailure: new Map(),
     open: 0,

@@ -293,3 +293,35 @@ t.test(
     await site.until('and admits', () => site.broker.admitted.length === admitted + 1, 200);
   },
 );
+
+t.test('node-hours are counted over calls and restarts, and the day’s ceiling refuses the next call', async (t) => {
+  await using site = await startSite({ pilot: { slots: 1 } });
+  const rule = {
+    name: 'a little',
+    who: { pin: 'alice' },
+    functions: { publisher: 'lab', names: ['test/*'] },
+    runtimes: ['process'],
+    resources: { nodeHoursPerDay: 0.2 },
+  };
+  site.writePolicy({ rules: [rule] });
+  await site.agent.reload();
+  const call = (text: string) =>
+    single(site.party, text, { res: { nodes: 1, cpusPerNode: 1, gpusPerNode: 0, memMiBPerNode: 1, wallS: 360 } });
+  site.broker.deliver(call('a'));
+  await site.until('it runs', () => site.pilots[0]?.held.length === 1);
+  await site.clock.drive(6 * 60_000);
+  site.pilots[0]?.finish();
+  await site.until('a receipt', () => statuses(site).length === 1);
+  await site.restart();
+  await site.until('a second session', () => site.broker.sessions.length >= 2, 200);
+  await site.pilots[0]?.dial();
+  site.broker.deliver(call('b'));
+  await site.until('another tenth of an hour fits', () => site.pilots[0]?.held.length === 1);
+  await site.clock.drive(60_000);
+  site.pilots[0]?.finish();
+  await site.until('its receipt', () => statuses(site).length === 2);
+  site.broker.deliver(call('c'));
+  await site.until('the third is refused', () => statuses(site).length === 3);
+  const last = site.broker.receipts(site.party.principal.kid).at(-1);
+  t.match(last, { status: 'refused', detail: { err: { code: 'E_CEILING' } } });
+});

@@ -144,6 +144,8 @@ export async function newHarness(options: HarnessOptions = {}): Promise<Harness>
     onState: (work, items, state, detail) =>
       void harness.states.push(`${work.ticket.jti} ${items.join(',')} ${state} ${detail}`),
     onPack: (no, pack) => void harness.packs.push({ no, pack }),
+    counts: () => false,
+    onUsed: () => undefined,
     onBroken: (error) => {
       harness.broken = error;
     },
@@ -164,6 +166,8 @@ export async function newHarness(options: HarnessOptions = {}): Promise<Harness>
     ledgerEpoch: () => options.ledgerEpoch ?? { n: 1, since: 0 },
     closed: () =>
       harness.closed === undefined ? undefined : { code: 'E_PAUSED', message: harness.closed, step: 'closed' },
+    usedNodeHours: () => 0,
+    usedByDelegation: () => 0,
     retentionS: 3600,
     allowOlderEpoch: false,
     onPacksAgain: () => {
