@@ -29,6 +29,12 @@ export interface CliContext {
   readonly self: readonly string[];
 }
 
+/**
+ * How Node is started for a broker or an agent. Invocations live for some 100 ms, longer than the default young generation
+ * lasts under load: with more room the collector copies less (15-20 % of all CPU at full load), and an idle process is no larger.
+ */
+export const SERVER_FLAGS: readonly string[] = ['--max-semi-space-size=64'];
+
 /** A folder of verbs exports this from each verb file. */
 export type RegisterVerb = (program: Command, context: CliContext) => void;
 

@@ -8,7 +8,7 @@
 import { spawn } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
-import type { CliContext } from '#base/cli.ts';
+import { type CliContext, SERVER_FLAGS } from '#base/cli.ts';
 import { plain } from '#base/plain.ts';
 import { pidAlive, startDetached } from '#base/process.ts';
 import { FarfieldError } from '#kernel/errors.ts';
@@ -49,7 +49,7 @@ export async function startAgent(
   if (!detach) return foreground(context, node, folder);
   const handle = await startDetached({
     command: node,
-    args: [agentProgram(), folder.root],
+    args: [...SERVER_FLAGS, agentProgram(), folder.root],
     env: environment(context),
     cwd: folder.root,
     logFile: folder.log,
@@ -70,7 +70,10 @@ export async function startAgent(
 }
 
 async function foreground(context: CliContext, node: string, folder: AgentFolder): Promise<undefined> {
-  const child = spawn(node, [agentProgram(), folder.root], { env: environment(context), stdio: 'inherit' });
+  const child = spawn(node, [...SERVER_FLAGS, agentProgram(), folder.root], {
+    env: environment(context),
+    stdio: 'inherit',
+  });
   // A terminal sends Ctrl-C to both; a supervisor signals only this process.
   const pass = (): void => void child.kill('SIGTERM');
   context.signal.addEventListener('abort', pass, { once: true });

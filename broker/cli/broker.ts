@@ -8,7 +8,7 @@ import { createServer } from 'node:net';
 import { join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { Command } from 'commander';
-import { type CliContext, type RegisterVerb, usage, writeJson, writeLine } from '#base/cli.ts';
+import { type CliContext, type RegisterVerb, SERVER_FLAGS, usage, writeJson, writeLine } from '#base/cli.ts';
 import { callControl } from '#base/control.ts';
 import { plainLine } from '#base/plain.ts';
 import { FarfieldError } from '#kernel/errors.ts';
@@ -130,7 +130,7 @@ async function start(context: CliContext, options: StateOption & { detach?: true
   const main = fileURLToPath(new URL(import.meta.url.endsWith('.ts') ? '../main.ts' : './broker.mjs', import.meta.url));
   const [node = ''] = context.self;
   if (options.detach === true) return startDetached(context, folder, [node, main], json);
-  const child = spawn(node, [main, folder.root], { stdio: ['ignore', 'inherit', 'inherit'] });
+  const child = spawn(node, [...SERVER_FLAGS, main, folder.root], { stdio: ['ignore', 'inherit', 'inherit'] });
   const stopChild = (): void => void child.kill('SIGTERM');
   context.signal.addEventListener('abort', stopChild, { once: true });
   const code = await new Promise<number | null>((done, fail) => child.once('error', fail).once('exit', done));
@@ -146,7 +146,11 @@ async function startDetached(
   json: boolean,
 ): Promise<void> {
   const log = openSync(folder.log, 'a', 0o600);
-  const child = spawn(node, [main, folder.root], { detached: true, stdio: ['ignore', log, log], cwd: folder.root });
+  const child = spawn(node, [...SERVER_FLAGS, main, folder.root], {
+    detached: true,
+    stdio: ['ignore', log, log],
+    cwd: folder.root,
+  });
   closeSync(log);
   let ended: number | null | undefined;
   child.once('exit', (code) => {
