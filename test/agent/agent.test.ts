@@ -301,7 +301,7 @@ t.test('node-hours are counted over calls and restarts, and the day’s ceiling 
     who: { pin: 'alice' },
     functions: { publisher: 'lab', names: ['test/*'] },
     runtimes: ['process'],
-    resources: { nodeHoursPerDay: 0.2 },
+    resources: { nodeHoursPerDay: 0.25 },
   };
   site.writePolicy({ rules: [rule] });
   await site.agent.reload();
@@ -317,7 +317,7 @@ t.test('node-hours are counted over calls and restarts, and the day’s ceiling 
   await site.pilots[0]?.dial();
   site.broker.deliver(call('b'));
   await site.until('another tenth of an hour fits', () => site.pilots[0]?.held.length === 1);
-  await site.clock.drive(60_000);
+  await site.clock.drive(5 * 60_000);
   site.pilots[0]?.finish();
   await site.until('its receipt', () => statuses(site).length === 2);
   site.broker.deliver(call('c'));
