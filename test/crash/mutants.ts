@@ -156,10 +156,17 @@ const chosen = MUTANTS.filter(({ name }) => wanted.length === 0 || wanted.some((
 const tree = join(mkdtempSync(join(tmpdir(), 'farfield-mutants-')), 'tree');
 const say = (line: string): void => void process.stdout.write(`${line}\n`);
 
+let lastFailure = '';
+
 function passes(test: string): boolean {
   const PATH = [join(root, 'node_modules', '.bin'), process.env.PATH ?? ''].join(delimiter);
   const args = ['--disable-warning=ExperimentalWarning', join(tree, test)];
   const ran = spawnSync(process.execPath, args, { cwd: tree, env: { ...process.env, PATH }, timeout: TEST_MS });
+  if (ran.status !== 0)
+    lastFailure = `${ran.stdout}`
+      .split('\n')
+      .filter((line) => /^ *not ok/.test(line))
+      .join('\n');
   return ran.status === 0;
 }
 
@@ -183,6 +190,7 @@ execFileSync('git', ['worktree', 'add', '--quiet', '--detach', tree, 'HEAD'], { 
 try {
   symlinkSync(join(root, 'node_modules'), join(tree, 'node_modules'));
   const sound = new Map([...new Set(chosen.map(({ test }) => test))].map((test) => [test, passes(test)]));
+  for (const [test, ok] of sound) if (!ok) say(`${test} fails on the unchanged tree:\n${lastFailure}\n`);
   say('| mutant | file | test | outcome |\n|---|---|---|---|');
   for (const mutant of chosen) {
     const outcome = sound.get(mutant.test) === true ? judge(mutant) : 'TEST FAILS WITHOUT IT';
