@@ -90,7 +90,7 @@ export async function startBroker(options: BrokerOptions): Promise<Broker> {
   const tls = openServerTls(folder.ca, { names: config.names, clock, random });
   const generation = await store.read('generation', null);
   const hub = createHub(generation);
-  const commit = createCommit(store, hub);
+  const commit = createCommit(store, hub, clock);
   const directory = await openDirectory(store, clock);
   const running = createRunningBoard(store);
   const chains = createChainCache(CHAIN_CACHE);
@@ -166,6 +166,7 @@ export async function startBroker(options: BrokerOptions): Promise<Broker> {
     async [Symbol.asyncDispose]() {
       await sweeper[Symbol.asyncDispose]();
       await doors.close(async () => host[Symbol.asyncDispose]());
+      commit.flush();
       await store.close();
       log.info({ brokerId }, 'broker stopped');
     },

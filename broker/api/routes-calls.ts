@@ -162,7 +162,9 @@ async function cancel(
   return { id, items: done.items };
 }
 
-/** Hijacked: the stream outlives the handler, and Fastify has nothing to add to it. */
+const EVENT_STREAM = { 'content-type': 'text/event-stream', 'cache-control': 'no-store', 'x-accel-buffering': 'no' };
+
+/** Hijacked with its first byte: Fastify has nothing to add to a stream. */
 async function events(context: ApiContext, request: FastifyRequest, reply: FastifyReply): Promise<void> {
   const principal = principalOf(request.asker);
   const { hub, store, clock, generation, log } = context;
@@ -170,12 +172,6 @@ async function events(context: ApiContext, request: FastifyRequest, reply: Fasti
     throw new FarfieldError('E_BUSY', `${MAX_STREAMS_PER_PRINCIPAL} event streams of yours are open; close one`);
   }
   const cursor = request.headers['last-event-id'];
-  reply.hijack();
-  reply.raw.writeHead(200, {
-    'content-type': 'text/event-stream',
-    'cache-control': 'no-store',
-    'x-accel-buffering': 'no',
-  });
   try {
     await runStream({
       hub,
@@ -185,10 +181,11 @@ async function events(context: ApiContext, request: FastifyRequest, reply: Fasti
       principal,
       cursor: typeof cursor === 'string' ? cursor : undefined,
       out: reply.raw,
+      head: () => reply.hijack().raw.writeHead(200, EVENT_STREAM),
     });
   } catch (error) {
+    if (!reply.raw.headersSent) throw error;
     log.warn({ principal, err: error }, 'event stream ended');
-  } finally {
-    reply.raw.end();
   }
+  reply.raw.end();
 }

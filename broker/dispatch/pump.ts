@@ -13,6 +13,7 @@
 import type { LinkMessage } from '#base/link/messages.ts';
 import type { Session } from '#base/link/session.ts';
 import { type Bytes, utf8 } from '#kernel/bytes.ts';
+import type { Commit } from '../committed.ts';
 import { LANE_PAGE, PAYLOAD_CACHE_BYTES } from '../limits.ts';
 import { packU16 } from '../store/columns.ts';
 import { indexPayload, type Payload, payloadBytes } from '../store/payload.ts';
@@ -41,6 +42,7 @@ export interface PayloadBudget {
 
 export interface PumpOptions {
   readonly store: BrokerStore;
+  readonly commit: Commit;
   readonly endpoint: string;
   readonly sessionEpoch: number;
   readonly session: Pick<Session<LinkMessage>, 'send' | 'writable'>;
@@ -234,14 +236,14 @@ class SessionPump {
 
   /** False: the link asks us to wait. */
   #send(parcels: readonly Parcel[]): boolean {
-    const { store, endpoint, sessionEpoch, session, onTrouble } = this.#o;
+    const { commit, endpoint, sessionEpoch, session, onTrouble } = this.#o;
     const tickets = parcels.map(({ ticket, items }) => ({
       ticketNo: ticket.facts.ticketNo,
       deliveryEpoch: ticket.deliveryEpoch,
       items: packU16(items),
     }));
     // P1: asked for before the frame leaves, so that no answer to it can be committed earlier; not waited for.
-    store.apply('deliver', { endpoint, sessionEpoch, tickets }).then(({ kind }) => {
+    commit.ride('deliver', { endpoint, sessionEpoch, tickets }).then(({ kind }) => {
       if (kind === 'fenced') onTrouble('fenced');
     }, onTrouble);
     let flowing = true;

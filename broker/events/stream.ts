@@ -25,6 +25,8 @@ export interface StreamOptions {
   /** `<generation>.<seq>` of the last event that the reader has; undefined: from now on. */
   readonly cursor: string | undefined;
   readonly out: Writable;
+  /** Says that the stream begins, before its first byte. */
+  readonly head: () => void;
 }
 
 const CURSOR = /^([0-9a-f]{1,32})\.(0|[1-9][0-9]{0,15})$/;
@@ -64,10 +66,14 @@ class EventStream {
     });
     out.once('close', () => this.stop());
     out.once('error', () => this.stop());
-    // A first byte: the reader knows that it is connected, and proxies pass the headers on.
+    // Where "now" is must be settled before the reader sees that it is connected: it may submit in that very moment.
+    const reset = await this.#begin();
+    if (this.#over) return;
+    this.#o.head();
+    // A first byte: proxies pass the headers on.
     out.write(': connected\n\n');
+    if (reset !== undefined) out.write(reset);
     this.#heartbeat();
-    await this.#begin();
     while (!this.#over) {
       await this.#catchUp();
       if (this.#over) return;
@@ -101,14 +107,15 @@ class EventStream {
     });
   }
 
-  async #begin(): Promise<void> {
-    const { store, principal, cursor, generation, out } = this.#o;
+  /** Finds the place to begin at; the text of a reset if the cursor is of no use (V3). */
+  async #begin(): Promise<string | undefined> {
+    const { store, principal, cursor, generation } = this.#o;
     const match = cursor === undefined ? null : CURSOR.exec(cursor);
     const { first, last } = await store.read('events', { principal, after: Number.MAX_SAFE_INTEGER, limit: 1 });
     const seq = Number(match?.[2] ?? 0);
     const known = match?.[1] === generation && seq <= last && (first === 0 ? seq === last : seq >= first - 1);
     this.#position = known ? seq : last;
-    if (cursor !== undefined && !known) out.write(sse('reset', '{}', `${generation}.${last}`));
+    return cursor === undefined || known ? undefined : sse('reset', '{}', `${generation}.${last}`);
   }
 
   /** Pages of the store until there is nothing more and nothing was missed meanwhile. */

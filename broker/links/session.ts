@@ -80,7 +80,8 @@ class LiveSession implements EndpointSession {
     this.facts = facts;
     const { endpoint, sessionEpoch, session } = facts;
     const onTrouble = (reason: unknown): void => this.#trouble(reason);
-    this.pump = createPump({ store: parts.store, endpoint, sessionEpoch, session, budget: parts.budget, onTrouble });
+    const { store, commit, budget } = parts;
+    this.pump = createPump({ store, commit, endpoint, sessionEpoch, session, budget, onTrouble });
   }
 
   cancel({ cancelNo, token, links }: StoredCancel): void {
@@ -150,9 +151,10 @@ class LiveSession implements EndpointSession {
       sessionEpoch,
       nowS: this.#p.clock.now() / 1000,
     } as unknown as Parameters<Commit>[1];
+    const { commit } = this.#p;
     this.#commands += 1;
-    this.#p
-      .commit(kind, whole as never, pack)
+    const committed = kind === 'admitted' ? commit.ride(kind, whole as never) : commit(kind, whole as never, pack);
+    committed
       .then((outcome) => (outcome.kind === 'fenced' ? this.#trouble('fenced') : then(outcome)))
       .catch((error: unknown) => this.#trouble(error))
       .finally(() => {

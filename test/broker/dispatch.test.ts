@@ -1,9 +1,12 @@
 /** Fair share as a pure choice, and the pump over a store that knows more than memory holds. */
 import t from 'tap';
+import { createManualClock } from '#base/clock.ts';
 import type { LinkMessage } from '#base/link/messages.ts';
 import { createSeededRandom } from '#base/random.ts';
+import { createCommit } from '../../broker/committed.ts';
 import { choose, type Waiting } from '../../broker/dispatch/choose.ts';
 import { createPump, EPOCH_STRIDE, type FreshTicket } from '../../broker/dispatch/pump.ts';
+import { createHub } from '../../broker/events/hub.ts';
 import { createMemoryStore } from '../../broker/store/memory.ts';
 import type { BrokerStore, QueueTicket } from '../../broker/store/store.ts';
 import { ALICE, BOB, beginSession, prepare, queueOf, ticketOf } from './store/given.ts';
@@ -129,6 +132,7 @@ const idsOf = (wire: Wire): string[] => wire.sent.flatMap(({ id, items }) => ite
 t.test('a backlog longer than memory holds goes out once and in order, with what is queued meanwhile', async (t) => {
   const store = createMemoryStore();
   await prepare(store);
+  const commit = createCommit(store, createHub('0'), createManualClock());
   const old = Array.from({ length: 2500 }, (_, k) => ticketOf(`old-${k}`, 1, k % 5 === 0 ? { principal: BOB } : {}));
   await queue(store, old);
   const sessionEpoch = await beginSession(store);
@@ -138,6 +142,7 @@ t.test('a backlog longer than memory holds goes out once and in order, with what
   const onTrouble = (reason: unknown): void => void troubles.push(reason);
   const pump = createPump({
     store,
+    commit,
     endpoint: old[0]?.endpoint ?? '',
     sessionEpoch,
     session: wire.session,
@@ -178,11 +183,13 @@ t.test('a backlog longer than memory holds goes out once and in order, with what
 t.test('a link that is full holds the pump, and the credit is not spent twice', async (t) => {
   const store = createMemoryStore();
   await prepare(store);
+  const commit = createCommit(store, createHub('0'), createManualClock());
   const sessionEpoch = await beginSession(store);
   const wire = createWire();
   const [first] = [ticketOf('a', 1)];
   const pump = createPump({
     store,
+    commit,
     endpoint: first.endpoint,
     sessionEpoch,
     session: wire.session,
@@ -216,11 +223,13 @@ t.test('a link that is full holds the pump, and the credit is not spent twice', 
 t.test('what ended here before it went out is not sent, and what came back is sent under a new epoch', async (t) => {
   const store = createMemoryStore();
   await prepare(store);
+  const commit = createCommit(store, createHub('0'), createManualClock());
   const sessionEpoch = await beginSession(store);
   const wire = createWire();
   const queued = ticketOf('a', 4);
   const pump = createPump({
     store,
+    commit,
     endpoint: queued.endpoint,
     sessionEpoch,
     session: wire.session,
@@ -239,7 +248,7 @@ t.test('what ended here before it went out is not sent, and what came back is se
   t.same(wire.sent, [{ id: queued.id, deliveryEpoch: sessionEpoch * EPOCH_STRIDE, items: [0, 2] }]);
   const { payload } = queued;
   const items = Uint8Array.from([0, 0]);
-  const back = await store.apply('handBack', {
+  const back = await commit('handBack', {
     endpoint: queued.endpoint,
     sessionEpoch,
     id: queued.id,

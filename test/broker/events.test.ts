@@ -2,6 +2,7 @@
 import { Writable } from 'node:stream';
 import t from 'tap';
 import { createManualClock } from '#base/clock.ts';
+import type { TicketStatus } from '#protos/http.ts';
 import { createCommit } from '../../broker/committed.ts';
 import { createHub } from '../../broker/events/hub.ts';
 import { runStream } from '../../broker/events/stream.ts';
@@ -79,7 +80,9 @@ t.test('running states and logs reach those who listen, and status shows the las
   const running = events.filter(({ type }) => type === 'running');
   t.match(running, [{ id: undefined, data: { detail: '9,100 patches/s', done: 5, total: 10 } }]);
   t.match(events.at(-1), { type: 'log', data: { data: 'hello\n', offset: 0 } });
-  t.match(await user.http.json({ method: 'GET', path: `/v1/invocations/${ticket.id}` }), {
+  const status = (): Promise<TicketStatus> => user.http.json({ method: 'GET', path: `/v1/invocations/${ticket.id}` });
+  await setting.until(async () => (await status()).counts.admitted === 1);
+  t.match(await status(), {
     items: [{ state: 'admitted', detail: '9,100 patches/s', done: 5, total: 10 }],
   });
   t.same(foreign.events, []);
@@ -110,11 +113,20 @@ t.test(
     const store = createMemoryStore();
     await prepare(store);
     const hub = createHub('00000000');
-    const commit = createCommit(store, hub);
+    const commit = createCommit(store, hub, createManualClock());
     const out = new SlowSocket();
     out.stuck = true;
     const clock = createManualClock();
-    const running = runStream({ hub, store, clock, generation: '00000000', principal: ALICE, cursor: undefined, out });
+    const running = runStream({
+      hub,
+      store,
+      clock,
+      generation: '00000000',
+      principal: ALICE,
+      cursor: undefined,
+      out,
+      head: () => {},
+    });
     await new Promise((resolve) => setImmediate(resolve));
     const total = 400;
     // Each event tells of 200 tickets: 10 KiB of text, 4 MiB in all.
@@ -140,7 +152,7 @@ t.test('events that are committed while a reader catches up are neither lost nor
   const store = createMemoryStore();
   await prepare(store);
   const hub = createHub('00000000');
-  const commit = createCommit(store, hub);
+  const commit = createCommit(store, hub, createManualClock());
   for (let k = 0; k < 100; k += 1) await commit('queue', queueOf([ticketOf(`a${k}`, 1)]));
   const out = new SlowSocket();
   const running = runStream({
@@ -151,6 +163,7 @@ t.test('events that are committed while a reader catches up are neither lost nor
     principal: ALICE,
     cursor: '00000000.0',
     out,
+    head: () => {},
   });
   for (let k = 0; k < 100; k += 1) await commit('queue', queueOf([ticketOf(`b${k}`, 1)]));
   while (!out.text.includes('id: 00000000.200\n')) await new Promise((resolve) => setImmediate(resolve));

@@ -132,7 +132,11 @@ export async function startTestBroker(t: Test, config: Partial<BrokerConfig> = {
     connect: (peer, { transport, ...choices } = {}) =>
       peer.dial(setting.dialler(transport), { credit: ROOM, ...choices }),
     async until(condition) {
-      while (!(await condition())) await new Promise((resolve) => setTimeout(resolve, 2));
+      while (!(await condition())) {
+        // What rides with the next commit goes alone after some ms of this clock.
+        clock.advance(5);
+        await new Promise((resolve) => setTimeout(resolve, 2));
+      }
     },
   };
   return setting;
