@@ -486,6 +486,10 @@ export function openReads(db: DatabaseSync): (query: LedgerQuery) => LedgerAnswe
           kind: 'pilots',
           pilots: sql('select no, block, node, kid, jwk, slots from pilot order by no').all() as unknown as PilotRow[],
         };
+      case 'openBlobs': {
+        const rows = sql("select blobs from pack where acked = 0 and blobs <> ''").all() as { blobs: string }[];
+        return { kind: 'openBlobs', blobs: new Set(rows.flatMap(({ blobs }) => blobs.split(' '))) };
+      }
       case 'usage':
         return { kind: 'usage', rows: sql('select key, hours, keepUntil from usage').all() as unknown as UsageRow[] };
       case 'meta': {

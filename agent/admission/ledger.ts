@@ -178,6 +178,8 @@ export type LedgerQuery =
   | { readonly kind: 'open' }
   | { readonly kind: 'packs'; readonly withBlobs: boolean; readonly after: number; readonly limit: number }
   | { readonly kind: 'pilots' }
+  /** Digests of spooled results that packs on their way still name. */
+  | { readonly kind: 'openBlobs' }
   | { readonly kind: 'usage' }
   | { readonly kind: 'meta' };
 
@@ -206,6 +208,7 @@ export type LedgerAnswer =
   | { readonly kind: 'open'; readonly tickets: readonly OpenTicket[] }
   | { readonly kind: 'packs'; readonly packs: readonly StoredPack[] }
   | { readonly kind: 'pilots'; readonly pilots: readonly PilotRow[] }
+  | { readonly kind: 'openBlobs'; readonly blobs: ReadonlySet<string> }
   | { readonly kind: 'usage'; readonly rows: readonly UsageRow[] }
   | {
       readonly kind: 'meta';

@@ -55,7 +55,12 @@ export async function openUsage(options: UsageOptions): Promise<Usage> {
     if (rule !== undefined && Number.isFinite(perDay)) {
       const key = dayKey(nowS(), rule.name, ticket.principal);
       const message = `rule "${rule.name}" allows ${perDay} node-hours a day, and they are used`;
-      meters.push({ key, most: perDay, refusal: { code: 'E_CEILING', message }, keepUntil: Math.ceil(nowS()) + 2 * DAY_S });
+      meters.push({
+        key,
+        most: perDay,
+        refusal: { code: 'E_CEILING', message },
+        keepUntil: Math.ceil(nowS()) + 2 * DAY_S,
+      });
     }
     const { scope, adm } = chain.delegation.claims;
     if (scope.nodeHours !== undefined) {

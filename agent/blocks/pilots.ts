@@ -9,7 +9,7 @@
  *  B4 A closed socket is no death: the pilot may redial. It is lost when its process is known to be gone, or `graceMs` passed.
  */
 import { open, rename, rm } from 'node:fs/promises';
-import { join } from 'node:path';
+import { dirname, join, resolve } from 'node:path';
 import type { Clock } from '#base/clock.ts';
 import { serveLinks } from '#base/link/accept.ts';
 import { checkHello } from '#base/link/hello-check.ts';
@@ -215,7 +215,7 @@ async function takeDone(options: PilotsOptions, port: PilotPort, done: Done): Pr
     return known;
   });
   // By digest, so that an upload finds it after a restart, and a repeated message meets a file that is there.
-  if (read.files.length > 0) await keepFiles(options.spool, read.files);
+  if (read.files.length > 0) await keepFiles(options, read.files);
   const ends = await placed(options, read.ends);
   await engine.ended(port.no, ends);
   // Only now: until the commit a repeated message needs the spool's copy.
@@ -260,12 +260,18 @@ async function placeOne(options: PilotsOptions, end: AttemptEnd): Promise<Attemp
 }
 
 /** The pilot has synced the bytes; the name is synced here, before a receipt says that the result is kept. */
-async function keepFiles(spool: string, files: readonly ResultFile[]): Promise<void> {
+async function keepFiles({ spool, outDirs }: PilotsOptions, files: readonly ResultFile[]): Promise<void> {
   for (const { path, digest } of files) {
+    // <outDirs>/<key>.<attempt>/<file>: what lies elsewhere is no result, whoever says so.
+    if (resolve(path) !== path || dirname(dirname(path)) !== outDirs) {
+      throw new FarfieldError('E_PROTOCOL', 'a result that lies outside the folder of its item');
+    }
     await rename(path, spooled(spool, digest)).catch((cause: NodeJS.ErrnoException) => {
       if (cause.code !== 'ENOENT') throw cause;
     });
   }
+  // The item's own folder is left empty by now; one that is not holds what nobody asked for.
+  for (const { path } of files) await rm(dirname(path), { recursive: true, force: true });
   const folder = await open(spool, 'r');
   try {
     await folder.sync();

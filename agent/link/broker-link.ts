@@ -250,10 +250,13 @@ export class BrokerLink {
     await this.#o.ledger.submit({ kind: 'packsAcked', nos });
     this.#plain.acked(nos);
     this.#large.acked(nos);
-    for (const no of nos) {
-      for (const hex of this.#blobsOf.get(no) ?? []) await this.#o.blobs.drop(hex);
-      this.#blobsOf.delete(no);
-    }
+    const sent = nos.flatMap((no) => this.#blobsOf.get(no) ?? []);
+    for (const no of nos) this.#blobsOf.delete(no);
+    if (sent.length === 0) return;
+    // Equal results share one file: it stays while another pack needs it.
+    const answer = await this.#o.ledger.query({ kind: 'openBlobs' });
+    if (answer.kind !== 'openBlobs') return;
+    for (const hex of sent) if (!answer.blobs.has(hex)) await this.#o.blobs.drop(hex);
   }
 
   async #cancel(session: BrokerSession, message: Cancel): Promise<void> {

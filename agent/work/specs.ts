@@ -8,6 +8,9 @@
 import type { Spec } from '#protos/generated/link.js';
 import type { Work } from './mirror.ts';
 
+/** Adapters that run nobody's code: a program or Python of one user must not live on into another's call. */
+const SHAREABLE: ReadonlySet<string> = new Set(['noop', 'ort']);
+
 export interface SpecOptions {
   readonly uid: number;
   readonly shareModelRunners: boolean;
@@ -49,7 +52,8 @@ function build(options: SpecOptions, work: Work): Omit<Spec, 'specNo'> {
   const model = claims.mdl[0];
   const { variant, image, runtime } = work.choice;
   const threads = Math.min(claims.res.cpusPerNode, options.threadsPerSlot);
-  const shared = options.shareModelRunners && manifest.claims.kind === 'model';
+  const { kind, adapter } = manifest.claims;
+  const shared = options.shareModelRunners && kind === 'model' && SHAREABLE.has(adapter);
   const poolKey = JSON.stringify([
     options.uid,
     shared ? null : work.ticket.principal,

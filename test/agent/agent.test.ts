@@ -325,3 +325,15 @@ t.test('node-hours are counted over calls and restarts, and the day’s ceiling 
   const last = site.broker.receipts(site.party.principal.kid).at(-1);
   t.match(last, { status: 'refused', detail: { err: { code: 'E_CEILING' } } });
 });
+
+t.test('after a restart, a pilot that does not come back gives its work to another', async (t) => {
+  await using site = await startSite();
+  site.broker.deliver(single(site.party, 'x'));
+  await site.until('it runs', () => site.pilots[0]?.launched.length === 1);
+  await site.restart();
+  await site.until('it runs elsewhere', () => site.pilots[1]?.launched.length === 1, 1000);
+  t.match(site.pilots[1]?.launched, [{ attempt: 2 }]);
+  t.same(site.scheduler.cancelled, ['job 1']);
+  site.pilots[1]?.finish();
+  await site.until('a receipt', () => statuses(site).length === 1);
+});
