@@ -133,6 +133,9 @@ export function bindingRefusal(chain: Chain, token: Signed): Refusal | undefined
     const { sub } = chain.delegation.claims;
     if (claims.sub.iss !== sub.iss || claims.sub.id !== sub.id)
       return no('the ticket and its delegation name different people');
+    // A group is an issuer's word. Without a credential nobody vouches for one, and a rule could be read as if somebody had.
+    if (claims.grp !== undefined && chain.credential?.claims.grp.includes(claims.grp) !== true)
+      return no(`no credential says that the signer is in group ${claims.grp}`);
   } else if (claims.target.principal !== chain.principal) {
     return refusal('chain', 'E_FORBIDDEN', 'a cancel is valid only under the principal that it cancels for');
   }

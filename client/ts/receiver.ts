@@ -29,6 +29,12 @@ export interface ReceiverOptions {
   readonly notice: (message: string) => void;
 }
 
+interface PackPage {
+  readonly packs: PackJson[];
+  /** Where the next page begins; absent on the last. */
+  readonly more?: number;
+}
+
 export interface Receiver {
   readonly onEvent: (event: BrokerEvent) => void;
   endpoint(id: string, fresh: boolean): Promise<KnownEndpoint>;
@@ -76,11 +82,16 @@ export function createReceiver(options: ReceiverOptions): Receiver {
   };
 
   const fetch = async (id: string): Promise<void> => {
-    const { packs } = await http.json<{ packs: PackJson[] }>({
-      method: 'GET',
-      path: ROUTES.result.url.replace(':id', id),
-    });
-    await take(packs);
+    const path = ROUTES.result.url.replace(':id', id);
+    // The broker pages them, so that a large batch is no single answer of hundreds of MiB.
+    for (let after: number | undefined = 0; after !== undefined; ) {
+      const page: PackPage = await http.json<PackPage>({
+        method: 'GET',
+        path: after === 0 ? path : `${path}?after=${after}`,
+      });
+      await take(page.packs);
+      after = page.more;
+    }
   };
 
   const refetch = (): void => {
