@@ -112,31 +112,10 @@ export function createPilotPeer(folder: string, options: PilotPeerOptions): Pilo
       peer.end(leases);
     },
     end(leases, status = 'succeeded', detail = {}) {
-      session?.send({ done: doneOf(leases, status, detail) });
+      doneNo += 1;
+      session?.send({ done: doneOf(doneNo, leases, status, detail) });
     },
   };
-
-  function doneOf(leases: readonly HeldLease[], status: PeerEnd, detail: Record<string, unknown>): Done {
-    doneNo += 1;
-    const ok = status === 'succeeded';
-    const n = leases.length;
-    const body = ok ? { res: { type: 'json', at: 'inline', size: RESULT.byteLength }, ...detail } : detail;
-    return {
-      doneNo,
-      keys: leases.map(({ key }) => key),
-      attempts: leases.map(({ attempt }) => attempt),
-      leaseEpochs: leases.map(({ leaseEpoch }) => leaseEpoch),
-      statuses: new Uint8Array(n).fill(STATUS_CODES[status]),
-      detail: leases.map(() => 0),
-      details: [utf8(JSON.stringify(body))],
-      resultDigests: ok ? Buffer.concat(leases.map(() => digestBytes(digestOf(RESULT)))) : new Uint8Array(32 * n),
-      resultSizes: leases.map(() => (ok ? RESULT.byteLength : 0)),
-      results: ok ? Buffer.concat(leases.map(() => RESULT)) : new Uint8Array(),
-      files: [],
-      meas: leases.map(() => 0),
-      measRecords: [utf8(JSON.stringify({ node: 'node-1' }))],
-    };
-  }
 
   function take(message: PilotMessage): void {
     const { spec, launch, cancel, stop, doneAck } = message;
@@ -158,4 +137,26 @@ export function createPilotPeer(folder: string, options: PilotPeerOptions): Pilo
   }
 
   return peer;
+}
+
+/** The outcomes of these leases, all alike. */
+function doneOf(doneNo: number, leases: readonly HeldLease[], status: PeerEnd, detail: Record<string, unknown>): Done {
+  const ok = status === 'succeeded';
+  const n = leases.length;
+  const body = ok ? { res: { type: 'json', at: 'inline', size: RESULT.byteLength }, ...detail } : detail;
+  return {
+    doneNo,
+    keys: leases.map(({ key }) => key),
+    attempts: leases.map(({ attempt }) => attempt),
+    leaseEpochs: leases.map(({ leaseEpoch }) => leaseEpoch),
+    statuses: new Uint8Array(n).fill(STATUS_CODES[status]),
+    detail: leases.map(() => 0),
+    details: [utf8(JSON.stringify(body))],
+    resultDigests: ok ? Buffer.concat(leases.map(() => digestBytes(digestOf(RESULT)))) : new Uint8Array(32 * n),
+    resultSizes: leases.map(() => (ok ? RESULT.byteLength : 0)),
+    results: ok ? Buffer.concat(leases.map(() => RESULT)) : new Uint8Array(),
+    files: [],
+    meas: leases.map(() => 0),
+    measRecords: [utf8(JSON.stringify({ node: 'node-1' }))],
+  };
 }
