@@ -15,6 +15,7 @@ import { createLogger } from '#base/log.ts';
 import { createSeededRandom } from '#base/random.ts';
 import { digestOf } from '#kernel/ids.ts';
 import { signToken, tokenHash } from '#kernel/jws.ts';
+import type { HeldItem } from '../../agent/admission/ledger.ts';
 import { BrokerLink } from '../../agent/link/broker-link.ts';
 import type { Work } from '../../agent/work/mirror.ts';
 import type { LaunchItem } from '../../agent/work/ports.ts';
@@ -62,6 +63,8 @@ export interface Bench extends AsyncDisposable {
   /** Messages of the agent so far. */
   readonly heard: LinkMessage[];
   readonly launched: Launched[];
+  /** What the pilot was told to stop. */
+  readonly cancelled: readonly HeldItem[];
   /** Launches that were not honest work, in words. */
   readonly wrong: string[];
   /** Whether the session lives. */
@@ -90,8 +93,9 @@ export async function startBench(options: BenchOptions = {}): Promise<Bench> {
   const honest: Honest = options.honest ?? new Map();
   const launched: Launched[] = [...(options.before ?? [])];
   const wrong: string[] = [];
+  const told = testPilot(1, 4096);
   const pilot = {
-    ...testPilot(1, 4096),
+    ...told,
     launch(work: Work, leaseEpoch: number, items: readonly LaunchItem[]): void {
       for (const item of items) {
         const payload = work.payloads.get(item.i);
@@ -145,6 +149,7 @@ export async function startBench(options: BenchOptions = {}): Promise<Bench> {
     honest,
     heard,
     launched,
+    cancelled: told.cancelled,
     wrong,
     get alive() {
       return state.alive;
