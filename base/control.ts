@@ -9,6 +9,7 @@
  *     form.
  *  N2 A stream ends with a line `{"end":true}` or `{"error":...}`: one that stops without either was cut off.
  *  N3 A follow verb's generator is closed when its reader goes away.
+ *  N4 A server that closes answers first what it was asked: `stop` is asked over this very socket. Streams are cut.
  */
 
 import { once } from 'node:events';
@@ -16,8 +17,9 @@ import { chmodSync, closeSync, lstatSync, openSync, rmSync } from 'node:fs';
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import { createConnection } from 'node:net';
 import { basename, dirname, join, resolve } from 'node:path';
+import { finished } from 'node:stream/promises';
 import { ERROR_CODES, FarfieldError, isErrorCode } from '#kernel/errors.ts';
-import { errno, openPrivateFolder } from './files.ts';
+import { openPrivateFolder } from './files.ts';
 
 /** A command and its options; anything larger is a file that the command names. */
 const MAX_BODY_BYTES = 1024 * 1024;
@@ -102,7 +104,13 @@ async function sendStream(response: ServerResponse, lines: AsyncIterable<unknown
   }
 }
 
-async function answer(request: IncomingMessage, response: ServerResponse, handlers: ControlHandlers): Promise<void> {
+/** `streams` is told where the answer is one that ends with its reader alone. */
+async function answer(
+  request: IncomingMessage,
+  response: ServerResponse,
+  handlers: ControlHandlers,
+  streams: () => void,
+): Promise<void> {
   const gone = new AbortController();
   response.once('close', () => gone.abort());
   try {
@@ -115,7 +123,10 @@ async function answer(request: IncomingMessage, response: ServerResponse, handle
       );
     }
     const result = handler({ body: await readBody(request), signal: gone.signal });
-    if (isStream(result)) return await sendStream(response, result, gone.signal);
+    if (isStream(result)) {
+      streams();
+      return await sendStream(response, result, gone.signal);
+    }
     const text = JSON.stringify((await result) ?? null);
     response.writeHead(200, { 'content-type': 'application/json' }).end(text);
   } catch (reason) {
@@ -123,6 +134,8 @@ async function answer(request: IncomingMessage, response: ServerResponse, handle
     if (!response.headersSent) response.writeHead(status, { 'content-type': 'application/json' });
     response.end(JSON.stringify({ error }));
   }
+  // A reader that hung up has no more to wait for.
+  await finished(response).catch(() => {});
 }
 
 /** Removes a socket that nobody answers on; refuses to take over one that somebody does. */
@@ -155,9 +168,14 @@ export async function serveControl(socketPath: string, handlers: ControlHandlers
   openPrivateFolder(dirname(path));
   const name = socketName(path);
   const owned = new Set<Promise<void>>();
+  const answers = new Set<Promise<void>>();
   const server = createServer((request, response) => {
-    const work = answer(request, response, handlers).finally(() => owned.delete(work));
+    const work = answer(request, response, handlers, () => answers.delete(work)).finally(() => {
+      owned.delete(work);
+      answers.delete(work);
+    });
     owned.add(work);
+    answers.add(work);
   });
   try {
     await clearStale(path, name.path);
@@ -172,6 +190,7 @@ export async function serveControl(socketPath: string, handlers: ControlHandlers
   const end = async (): Promise<void> => {
     const closed = once(server, 'close');
     server.close();
+    await Promise.allSettled(answers);
     server.closeAllConnections();
     await closed;
     await Promise.allSettled(owned);
@@ -245,14 +264,20 @@ async function exchange(
   } catch (error) {
     await dispose();
     if (signal?.aborted) throw signal.reason;
-    if (errno(error) !== 'ECONNREFUSED' && errno(error) !== 'ENOENT') throw error;
-    throw new FarfieldError('E_UNAVAILABLE', `nothing answers at ${path}: the daemon is not running`);
+    // Whatever the transport calls it: refused, no such socket, reset, closed before an answer.
+    throw new FarfieldError('E_UNAVAILABLE', `nothing answers at ${path}: the daemon is not running`, { cause: error });
   }
 }
 
+const WENT_AWAY = 'the daemon went away in the middle of its answer';
+
 async function textOf(body: AsyncIterable<Buffer>): Promise<string> {
   const chunks: Buffer[] = [];
-  for await (const chunk of body) chunks.push(chunk);
+  try {
+    for await (const chunk of body) chunks.push(chunk);
+  } catch (cause) {
+    throw new FarfieldError('E_UNAVAILABLE', WENT_AWAY, { cause });
+  }
   return Buffer.concat(chunks).toString('utf8');
 }
 
@@ -294,7 +319,7 @@ export async function* followControl(
   } catch (error) {
     if (error instanceof FarfieldError) throw error;
     if (signal?.aborted) throw signal.reason;
-    throw new FarfieldError('E_UNAVAILABLE', 'the daemon went away in the middle of its answer', { cause: error });
+    throw new FarfieldError('E_UNAVAILABLE', WENT_AWAY, { cause: error });
   }
-  throw new FarfieldError('E_UNAVAILABLE', 'the daemon went away in the middle of its answer');
+  throw new FarfieldError('E_UNAVAILABLE', WENT_AWAY);
 }
