@@ -82,6 +82,8 @@ export class Agent implements AgentControl {
   #link!: BrokerLink;
   #epoch: LedgerEpoch = { n: 0, since: 0 };
   #linkState: LinkState = { kind: 'waiting', ms: 0, failures: 0, reason: 'not dialled yet' };
+  /** Until the broker knows us, or cannot be asked (blocks.ts, K6). */
+  #asking = true;
   #clockProblem: string | undefined;
   readonly #rules = new WeakMap<Work, { policy: ResolvedPolicy; rule: ResolvedRule | undefined }>();
   #full: string | undefined;
@@ -269,6 +271,7 @@ export class Agent implements AgentControl {
       random,
       log,
       logFile,
+      held: () => (this.#link?.fenced !== undefined ? 'fenced' : this.#asking ? 'asking' : undefined),
     });
   }
 
@@ -318,6 +321,10 @@ export class Agent implements AgentControl {
       log,
       onState: (state) => {
         this.#linkState = state;
+        if (state.kind === 'dialling' || this.#link.fenced !== undefined) return;
+        const began = this.#asking;
+        this.#asking = false;
+        if (began || state.kind === 'live') this.#engine.dispatch();
       },
       trusts: (principal) => this.#policy.current.authorities.pinned.has(principal),
       closed: () => this.#closed(),
@@ -437,7 +444,7 @@ export class Agent implements AgentControl {
   }
 
   #openness(): { state: AgentStatus['state']; reason?: string } {
-    const reason = this.#clockProblem ?? this.#full ?? this.#breaker.reason;
+    const reason = this.#link?.fenced ?? this.#clockProblem ?? this.#full ?? this.#breaker.reason;
     return reason === undefined ? { state: 'open' } : { state: 'paused', reason };
   }
 

@@ -22,6 +22,7 @@ import { controlHandlers } from './control.ts';
 import { type BrokerAddress, readBroker } from './identity/enrol.ts';
 import { agentFolder, prepareFolder } from './identity/folder.ts';
 import { openIdentity } from './identity/identity.ts';
+import { forgetEnd, noteEnd } from './last-end.ts';
 import { createLocalScheduler } from './schedulers/local.ts';
 
 const EXIT = { ok: 0, usage: 2, refused: 3, unavailable: 6, defect: 70 } as const;
@@ -66,6 +67,7 @@ async function main(argv: readonly string[]): Promise<number> {
   const config = readAgentConfig(folder.config);
   const log = createLogger({ name: 'agent', level: config.logLevel });
   using _lock = lockFolder(folder.root);
+  forgetEnd(folder);
   const broker = readBroker(folder);
   const logFile = (block: string): string => `${folder.blocks}/${block}/pilot.log`;
   const node = process.execPath;
@@ -99,7 +101,9 @@ async function main(argv: readonly string[]): Promise<number> {
   process.once('SIGINT', leave);
   process.on('SIGHUP', () => void agent.reload().catch((error: unknown) => log.error({ err: error }, 'not reloaded')));
   const end = await agent.ended;
-  return end === undefined ? EXIT.ok : EXIT.unavailable;
+  if (end === undefined) return EXIT.ok;
+  noteEnd(folder, end, systemClock.now() / 1000);
+  return EXIT.unavailable;
 }
 
 main(process.argv.slice(2)).then(

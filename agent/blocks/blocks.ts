@@ -9,6 +9,8 @@
  *  K4 A pilot whose link is gone and whose process lives has AWAY_MS to redial; then it hangs, and its block is ended, so that
  *     its work starts elsewhere.
  *  K5 Detached pilots are ended by `stop` alone: this process's end leaves them to its next life.
+ *  K6 Until the broker knows this process as the endpoint's agent, or cannot be asked, nothing is started and nobody's silence
+ *     counts: in a copied folder these are the blocks of the agent that it was copied from.
  */
 import { readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
@@ -49,6 +51,8 @@ export interface BlocksOptions {
   readonly log: Logger;
   /** Where a block's pilot writes what it prints. */
   readonly logFile: (block: string) => string;
+  /** K6: the broker has not answered yet, or has another agent of this endpoint. */
+  readonly held: () => 'asking' | 'fenced' | undefined;
 }
 
 interface Block {
@@ -114,6 +118,7 @@ export class Blocks {
 
   /** Work waits and no pilot has room. */
   demand(): void {
+    if (this.#o.held() !== undefined) return;
     this.touch();
     if (
       this.#stopping ||
@@ -159,6 +164,7 @@ export class Blocks {
     this.#away.get(row.no)?.cancel();
     const timer = this.#o.clock.after(AWAY_MS, () => {
       this.#away.delete(row.no);
+      if (this.#o.held() !== undefined) return this.#expect(row);
       const block = this.#blocks.get(row.block);
       if (block !== undefined) this.#own(this.#stop(block, `its pilot was silent for ${AWAY_MS / 1000} s`));
     });
@@ -190,7 +196,12 @@ export class Blocks {
   /** Ends every block with everything in it. */
   async stop(): Promise<void> {
     this.leave();
-    await Promise.all([...this.#blocks.values()].map((block) => this.#stop(block, 'the endpoint stops')));
+    const { connected } = this.#o.pilots();
+    const own = [...this.#blocks.values()].filter(
+      // A fenced agent ends what dialled it: the rest is not known to be its own.
+      ({ pilots }) => this.#o.held() !== 'fenced' || [...pilots].some((no) => connected.has(no)),
+    );
+    await Promise.all(own.map((block) => this.#stop(block, 'the endpoint stops')));
   }
 
   /** This process ends and its blocks go on. */

@@ -10,6 +10,7 @@ import { joinBroker } from '../identity/enrol.ts';
 import { agentFolder } from '../identity/folder.ts';
 import { readIdentity } from '../identity/identity.ts';
 import { createEndpoint, renewEndpoint } from '../identity/root.ts';
+import { readEnd } from '../last-end.ts';
 import {
   askRunning,
   askStatus,
@@ -22,7 +23,7 @@ import {
 } from './common.ts';
 import { startAgent, stopAgent } from './process.ts';
 import { renewLedgerEpoch } from './restored.ts';
-import { describeStatus } from './status.ts';
+import { describeEnd, describeStatus } from './status.ts';
 import { trustKey } from './trust.ts';
 
 export const register: RegisterVerb = (program, context) => {
@@ -189,13 +190,15 @@ function registerProcess(endpoint: Command, context: CliContext): void {
         return;
       }
       const identity = readIdentity(folder, nowS(context));
+      const end = readEnd(folder);
+      const why = end === undefined ? {} : { ended: { code: end.code, reason: end.reason, at: end.at } };
       show(
         context,
         command,
-        { endpoint: identity.endpoint, name: identity.name, state: 'stopped', until: identity.expS },
+        { endpoint: identity.endpoint, name: identity.name, state: 'stopped', until: identity.expS, ...why },
         [
           `${plainLine(identity.name)}  ${identity.endpoint}`,
-          'state    stopped; start it with `farfield endpoint start --detach`',
+          `state    stopped; ${describeEnd(end)}`,
           `keys     online key until ${dateOf(identity.expS)}`,
         ],
       );

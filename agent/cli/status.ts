@@ -1,10 +1,18 @@
 /** `farfield endpoint status` in words. */
 import { plainLine } from '#base/plain.ts';
 import type { AgentStatus } from '../control.ts';
+import type { LastEnd } from '../last-end.ts';
 
 const DAY_MS = 86_400_000;
 /** Renewing needs the root key, which is somewhere else: a week's notice. */
 const RENEW_NOTICE_DAYS = 7;
+
+/** Of an agent that does not run. One that ended by itself would do so again: its reason comes before the command. */
+export function describeEnd(end: LastEnd | undefined): string {
+  const start = 'start it with `farfield endpoint start --detach`';
+  if (end === undefined) return start;
+  return `it ended by itself at ${new Date(end.at * 1000).toISOString()}: ${plainLine(end.reason, 2000)} (${plainLine(end.code)}). When that is mended, ${start}`;
+}
 
 export function describeStatus(status: AgentStatus, nowMs: number): string[] {
   const { descriptor, policy, link, ledger, work, blocks } = status;

@@ -27,6 +27,8 @@ export interface AgentFolder {
   /** One folder a block: its file, its pilots' logs. */
   readonly blocks: string;
   readonly log: string;
+  /** Why the last life ended by itself, if it did. */
+  readonly lastEnd: string;
 }
 
 export function agentFolder(path: string): AgentFolder {
@@ -48,6 +50,7 @@ export function agentFolder(path: string): AgentFolder {
     pilots: at('run', 'pilots.sock'),
     blocks: at('blocks'),
     log: at('agent.log'),
+    lastEnd: at('last-end.json'),
   };
 }
 

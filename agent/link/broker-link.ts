@@ -81,6 +81,7 @@ export class BrokerLink {
   /** Whether the last attempt came to a session. */
   #served = false;
   #fencedSince: number | undefined;
+  #fenced: string | undefined;
 
   constructor(options: BrokerLinkOptions) {
     this.#o = options;
@@ -105,12 +106,20 @@ export class BrokerLink {
         onState,
         connect: (link) => this.#connect(link),
         serve: ({ session }) => this.#serve(session, signal),
-        onOutcome: (outcome) => log.info({ outcome }, 'broker link'),
+        onOutcome: (outcome) => {
+          log.info({ outcome }, 'broker link');
+          if (outcome.kind !== 'served' && outcome.code === 'E_FENCED') this.#fenced = outcome.reason;
+        },
         isFatal: (code) => (code === 'E_FENCED' ? this.#isFenced() : FATAL.has(code)),
       },
       signal,
     );
     return fatal === undefined ? undefined : { code: fatal.code, reason: fatal.reason };
+  }
+
+  /** What the broker said of another agent of this endpoint that is connected. Only a session of our own ends it. */
+  get fenced(): string | undefined {
+    return this.#fenced;
   }
 
   /** Packs on their way that the broker has not acknowledged. */
@@ -196,6 +205,7 @@ export class BrokerLink {
     this.#epoch = session.epoch;
     this.#served = true;
     this.#fencedSince = undefined;
+    this.#fenced = undefined;
     this.#own(session, this.#o.keepSessionEpoch(session.epoch));
     this.#credit = createCredit(this.#o.slots, this.#o.clock.mono());
     this.#blobsOf.clear();
