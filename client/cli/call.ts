@@ -30,7 +30,10 @@ export function callOptions(command: Command): Command {
     .requiredOption('--endpoint <name>', 'where to run: a pinned name, or an endpoint id')
     .option('--arg <name=value...>', 'NAME=FILE[:/DATASET], NAME=endpoint:/PATH[:/DATASET], or NAME=json:TEXT')
     .option('--timeout <duration>', 'longest run of one attempt', '10m')
-    .option('--life <duration>', 'until when it may start', `${DEFAULT_TICKET_LIFE_S / 3600}h`)
+    .option(
+      '--life <duration>',
+      `until when it may start (default: ${DEFAULT_TICKET_LIFE_S / 3600}h, after what \`login --queue-for\` lets it wait)`,
+    )
     .option('--cpus <n>', 'cores', '2')
     .option('--memory <MiB>', 'memory', '1024')
     .option('--max-failures <n>', 'charged failures before it ends', String(DEFAULT_MAX_FAILURES))

@@ -12,7 +12,7 @@ import type { Random } from '#base/random.ts';
 import { FarfieldError, isErrorCode } from '#kernel/errors.ts';
 import { uuidv7 } from '#kernel/ids.ts';
 import { signToken } from '#kernel/jws.ts';
-import { DEFAULT_TICKET_LIFE_S, REQUEST_LIFE_S } from '#kernel/limits.ts';
+import { DEFAULT_MAX_TICKET_LIFE_S, DEFAULT_TICKET_LIFE_S, REQUEST_LIFE_S } from '#kernel/limits.ts';
 import type { Subject } from '#kernel/tokens/claims.ts';
 import { ROUTES, type TicketStatus } from '#protos/http.ts';
 import { type BlobRef, downloadBlob, uploadBlob } from './blobs.ts';
@@ -44,6 +44,7 @@ export interface SubmitInput {
   /** The function's manifest: text of its General JWS. */
   readonly manifest: string;
   readonly items: readonly ItemInput[];
+  /** Until when it may start: a day unless it says otherwise, and a day beyond what the session may wait (`--queue-for`). */
   readonly lifeS?: number;
   /** A batch ticket even for one item. */
   readonly batch?: boolean;
@@ -190,9 +191,16 @@ export function createClient(options: ClientOptions): Client {
 function signInput(options: ClientOptions, input: SubmitInput): SignedTicket {
   const { clock, random, session } = options;
   const iat = Math.floor(clock.now() / 1000);
-  const exp = iat + (input.lifeS ?? DEFAULT_TICKET_LIFE_S);
+  const exp = iat + (input.lifeS ?? defaultLifeS(session, iat));
   const times = { jti: uuidv7(clock.now(), random.bytes(10)), iat, exp };
   return signTicket(input.terms, input.items, times, session.signer, session.opened.principal, input.batch);
+}
+
+/** Work that may be admitted in four days must not be over in one. */
+function defaultLifeS({ opened }: Session, iat: number): number {
+  const { adm, exp } = opened.delegation.claims;
+  const waitS = adm > exp ? Math.max(0, adm - iat) : 0;
+  return Math.min(DEFAULT_MAX_TICKET_LIFE_S, waitS + DEFAULT_TICKET_LIFE_S);
 }
 
 /** The broker's answer, unless it is a refusal. */
