@@ -20,7 +20,7 @@ import type { Refusal } from '#kernel/refusal.ts';
 import type { Measured } from '#kernel/tokens/claims.ts';
 import { AdmissionDesk } from './admission/admit.ts';
 import { createLaunchCheck } from './admission/launch.ts';
-import { type Ledger, type LedgerEpoch, openLedger } from './admission/ledger.ts';
+import { type Ledger, type LedgerAnswer, type LedgerEpoch, openLedger } from './admission/ledger.ts';
 import { patientLedger } from './admission/patient.ts';
 import { openPolicy, type PolicySource } from './admission/policy.ts';
 import { openUsage, type Usage } from './admission/usage.ts';
@@ -154,6 +154,7 @@ export class Agent implements AgentControl {
       log,
       retentionS: config.retentionS,
       ledgerEpoch: () => this.#epoch,
+      newestJti: meta.newestJti,
       closed: () => this.#closed(),
       allowOlderEpoch: config.allowOlderEpoch,
       usedNodeHours: (rule, principal) => this.#usage.usedToday(rule, principal),
@@ -170,7 +171,7 @@ export class Agent implements AgentControl {
     });
   }
 
-  async #openEpoch(): Promise<{ meta: Readonly<Record<string, string>>; leaseEpoch: number }> {
+  async #openEpoch(): Promise<Extract<LedgerAnswer, { kind: 'meta' }>> {
     const answer = await this.#ledger.query({ kind: 'meta' });
     if (answer.kind !== 'meta') throw new FarfieldError('E_INTERNAL', 'the ledger answered something else');
     this.#epoch = answer.epoch;

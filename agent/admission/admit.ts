@@ -26,7 +26,7 @@ import { addPayload, createWork, matchOf, type TicketToken, type Work } from '..
 import type { Offer } from '../work/ports.ts';
 import { ITEM } from './item-state.ts';
 import type { Ledger, LedgerCommand, LedgerEpoch, LedgerResult, NewTicket, Payload } from './ledger.ts';
-import { createRecent } from './recent.ts';
+import { createRecent, type Recent } from './recent.ts';
 
 export interface AdmissionOptions {
   readonly ledger: Ledger;
@@ -37,6 +37,8 @@ export interface AdmissionOptions {
   readonly clock: Clock;
   readonly log: Logger;
   readonly ledgerEpoch: () => LedgerEpoch;
+  /** The youngest jti in the ledger now, before the first delivery; empty if there is none. */
+  readonly newestJti: string;
   /** Set while nothing may be admitted: the clock jumped, the site drains, the disk is full. */
   readonly closed: () => Refusal | undefined;
   /** How long after `exp` an ended ticket is remembered. */
@@ -84,13 +86,13 @@ export class AdmissionDesk {
   readonly #o: AdmissionOptions;
   readonly #chains = createChainCache(CACHED_CHAINS);
   readonly #manifests = createManifestCache(CACHED_MANIFESTS);
-  readonly #recent;
+  readonly #recent: Recent;
   /** Mirrors of tickets whose parts are being admitted, by ticket id. */
   readonly #entering = new Map<string, { readonly work: Work; parts: number }>();
 
   constructor(options: AdmissionOptions) {
     this.#o = options;
-    this.#recent = createRecent(options.clock.now());
+    this.#recent = createRecent(options.newestJti);
   }
 
   async deliver(delivery: Delivery): Promise<DeliveryAnswer> {

@@ -495,7 +495,14 @@ export function openReads(db: DatabaseSync): (query: LedgerQuery) => LedgerAnswe
       case 'meta': {
         const rows = sql('select key, value from meta').all() as { key: string; value: string }[];
         const meta = Object.fromEntries(rows.map(({ key, value }) => [key, value]));
-        return { kind: 'meta', meta, leaseEpoch: highestLeaseEpoch(sql), epoch: readEpoch(sql) ?? { n: 0, since: 0 } };
+        const newest = sql('select max(jti) as jti from ticket').get() as { jti: string | null };
+        return {
+          kind: 'meta',
+          meta,
+          leaseEpoch: highestLeaseEpoch(sql),
+          newestJti: newest.jti ?? '',
+          epoch: readEpoch(sql) ?? { n: 0, since: 0 },
+        };
       }
     }
   };

@@ -214,6 +214,7 @@ export type LedgerAnswer =
       readonly kind: 'meta';
       readonly meta: Readonly<Record<string, string>>;
       readonly leaseEpoch: number;
+      readonly newestJti: string;
       readonly epoch: LedgerEpoch;
     };
 

@@ -149,7 +149,16 @@ class EventStream {
       return;
     }
     this.#position = event.seq;
+    this.#cork();
     out.write(event.text);
+  }
+
+  /** Whatever is told within one turn leaves in one piece at its end: after the delivery that the same commit set off. */
+  #cork(): void {
+    const { out } = this.#o;
+    if (out.writableCorked > 0) return;
+    out.cork();
+    setImmediate(() => out.uncork());
   }
 
   #passing(text: string): void {

@@ -164,6 +164,7 @@ export async function newHarness(options: HarnessOptions = {}): Promise<Harness>
     clock,
     log,
     ledgerEpoch: () => options.ledgerEpoch ?? { n: 1, since: 0 },
+    newestJti: meta.kind === 'meta' ? meta.newestJti : '',
     closed: () =>
       harness.closed === undefined ? undefined : { code: 'E_PAUSED', message: harness.closed, step: 'closed' },
     usedNodeHours: () => 0,
