@@ -132,7 +132,7 @@ async function serve(options: LinkHostOptions, session: Session<LinkMessage>, pe
   const end = await live.serve((status) => {
     entry.status = status;
   });
-  // A goodbye of the agent means that it stops; anything else that it will be back.
-  directory.disconnected(entry, live, !(end.kind === 'bye' && end.by === 'peer'));
+  // A goodbye that names no time means that the agent stops; anything else that it will be back.
+  directory.disconnected(entry, live, !(end.kind === 'bye' && end.by === 'peer' && end.retryAfterS === 0));
   log.info({ endpoint: entry.id, sessionEpoch, end }, 'endpoint disconnected');
 }

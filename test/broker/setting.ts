@@ -85,8 +85,13 @@ export const json = (value: unknown): ItemInput => ({
 });
 export const many = (n: number): ItemInput[] => Array.from({ length: n }, (_, i) => json({ i }));
 
-export async function startTestBroker(t: Test, config: Partial<BrokerConfig> = {}): Promise<TestBroker> {
-  const root = mkdtempSync(join(tmpdir(), 'farfield-broker-'));
+/** `place`: the disk that holds its folder. */
+export async function startTestBroker(
+  t: Test,
+  config: Partial<BrokerConfig> = {},
+  place: string = tmpdir(),
+): Promise<TestBroker> {
+  const root = mkdtempSync(join(place, 'farfield-broker-'));
   const folder = brokerFolder(join(root, 'state'));
   initBroker(folder, { v: 1, host: '127.0.0.1', port: 0, grpcPort: 0, names: ['127.0.0.1'], ...config });
   // Certificates are judged by the machine's clock, so the one that tests move begins there.

@@ -45,6 +45,8 @@ export interface WholeOptions {
   readonly broker?: Partial<BrokerConfig>;
   readonly agent?: AgentConfig;
   readonly pilot?: Partial<PilotPeerOptions>;
+  /** Disks that hold their folders. */
+  readonly disk?: { readonly broker?: string; readonly agent?: string };
 }
 
 export interface Whole {
@@ -59,7 +61,7 @@ export interface Whole {
   readonly agent: Agent | undefined;
   start(): Promise<Agent>;
   stop(options?: { readonly blocks: boolean }): Promise<void>;
-  /** A client under a fresh session of the user: a login. */
+  /** A client under a fresh session of the user: a login. It tries a submit once: nobody moves its clock meanwhile. */
   login(over?: Partial<DelegationClaims>): Client;
   inputOf(client: Client, items: readonly ItemInput[], more?: Partial<SubmitInput>): SubmitInput;
   /** Moves the clock in small steps until it is so. */
@@ -69,10 +71,10 @@ export interface Whole {
 const PATIENCE_STEPS = 4000;
 
 export async function startWhole(t: Test, options: WholeOptions = {}): Promise<Whole> {
-  const setting = await startTestBroker(t, options.broker);
+  const setting = await startTestBroker(t, options.broker, options.disk?.broker);
   const { clock } = setting;
   const nowS = (): number => Math.floor(clock.now() / 1000);
-  const home = mkdtempSync(join(tmpdir(), 'farfield-whole-'));
+  const home = mkdtempSync(join(options.disk?.agent ?? tmpdir(), 'farfield-whole-'));
   const folder = agentFolder(join(home, 'state'));
   const { endpoint } = await createEndpoint({ name: 'site', folder, roots: join(home, 'roots'), nowS: nowS() });
   prepareFolder(folder);
@@ -151,7 +153,13 @@ export async function startWhole(t: Test, options: WholeOptions = {}): Promise<W
       const signer = signerFrom(generateKey());
       const chain = [delegate(clock, user.principal, signer, over)];
       const session = { signer, chain, opened: openChain(chain) };
-      const client = createClient({ broker: { url, ca, brokerId }, session, clock, random: systemRandom });
+      const client = createClient({
+        broker: { url, ca, brokerId },
+        session,
+        clock,
+        random: systemRandom,
+        submitPatienceMs: 0,
+      });
       clients.push(client);
       return client;
     },
