@@ -36,6 +36,8 @@ export type ApiServer = FastifyInstance<Server>;
 /** Bodies that are being read from senders who have not proved anything yet. */
 const UNVERIFIED_BYTES = 256 * 1024 * 1024;
 const MAX_JSON_BYTES = 256 * 1024;
+/** The first part of every path (protos/http.ts). */
+const API_VERSION = 1;
 /** A large blob over a thin line; what is cut off resumes. */
 const REQUEST_TIMEOUT_MS = 3600_000;
 const HEADERS_TIMEOUT_MS = 30_000;
@@ -167,12 +169,22 @@ function answerErrors(app: ApiServer, { log }: ApiContext): void {
     return reply.code(ERROR_CODES[error.code].http).send(bodyOf(error, request.id));
   });
   app.setNotFoundHandler((request, reply) => {
-    const error = new FarfieldError(
-      'E_NOT_FOUND',
-      `${request.method} ${(request.raw.url ?? '').split('?')[0]?.slice(0, 200)} is no part of this API; see /v1/openapi.json`,
-    );
-    return reply.code(404).send(bodyOf(error, request.id));
+    const error = notFound(request.method, (request.raw.url ?? '').split('?')[0]?.slice(0, 200) ?? '');
+    return reply.code(ERROR_CODES[error.code].http).send(bodyOf(error, request.id));
   });
+}
+
+/** Another version of the API is told apart from a wrong path: whoever asks for it has to upgrade a side. */
+function notFound(method: string, path: string): FarfieldError {
+  const version = Number(/^\/v(\d{1,6})\//.exec(path)?.[1] ?? API_VERSION);
+  if (version === API_VERSION)
+    return new FarfieldError('E_NOT_FOUND', `${method} ${path} is no part of this API; see /v${API_VERSION}/openapi.json`);
+  const older = version > API_VERSION ? 'the broker, or use the client that came with it' : 'this client';
+  return new FarfieldError(
+    'E_VERSION',
+    `this broker speaks version ${API_VERSION} of the API, and ${method} ${path} is of version ${version}; upgrade ${older}`,
+    { details: { mineMin: API_VERSION, mineMax: API_VERSION, theirs: version } },
+  );
 }
 
 /** Fastify's own refusals (a body over its limit, a wrong content type) under our codes. */

@@ -5,7 +5,7 @@ import type { Clock } from '#base/clock.ts';
 import { signHello } from '#base/link/hello.ts';
 import { type LinkMessage, linkCodec } from '#base/link/messages.ts';
 import type { Dialler, Link } from '#base/link/seam.ts';
-import { dialSession, type Session, type SessionEnd } from '#base/link/session.ts';
+import { dialSession, type ProtocolRange, type Session, type SessionEnd } from '#base/link/session.ts';
 import type { Random } from '#base/random.ts';
 import { openChain } from '#kernel/chain.ts';
 import { digestBytes, digestOf } from '#kernel/ids.ts';
@@ -42,6 +42,8 @@ export interface DialChoices {
   /** Admits and completes whatever comes. */
   readonly auto?: boolean;
   readonly sessionEpoch?: number;
+  /** The versions that it speaks; those of this build by default. */
+  readonly protocol?: ProtocolRange;
   /** Changes the hello before it is sent. */
   readonly bend?: (hello: Hello) => Hello;
 }
@@ -100,17 +102,19 @@ export function createAgentPeer(options: AgentPeerOptions): AgentPeer {
     descriptor,
     statusToken,
     async dial(to, choices = {}) {
+      const protocol = choices.protocol ?? PROTOCOL;
       const link = 'dial' in to ? await to.dial(AbortSignal.timeout(10_000)) : to;
       const { session } = await dialSession<LinkMessage>({
         link,
         codec: linkCodec,
         clock,
         acceptor: brokerId,
+        protocol,
         async hello(challenge) {
           const facts = {
             challenge,
             subject: root.kid,
-            protocol: PROTOCOL,
+            protocol,
             sessionEpoch: choices.sessionEpoch ?? 0,
             nowMs: clock.now(),
             random,
@@ -119,8 +123,8 @@ export function createAgentPeer(options: AgentPeerOptions): AgentPeer {
             token: signHello(facts, online),
             descriptor,
             status: statusToken(),
-            protocolMin: PROTOCOL.min,
-            protocolMax: PROTOCOL.max,
+            protocolMin: protocol.min,
+            protocolMax: protocol.max,
           };
           return choices.bend?.(hello) ?? hello;
         },

@@ -7,10 +7,11 @@ import { serveLinks } from '#base/link/accept.ts';
 import { checkHello } from '#base/link/hello-check.ts';
 import { type MemoryTransport, memoryTransport } from '#base/link/memory.ts';
 import { type LinkMessage, linkCodec } from '#base/link/messages.ts';
-import type { Session } from '#base/link/session.ts';
+import type { ProtocolRange, Session } from '#base/link/session.ts';
 import type { Random } from '#base/random.ts';
 import { openDescriptor } from '#kernel/endpoint.ts';
 import type { FarfieldError } from '#kernel/errors.ts';
+import { PROTOCOL } from '#kernel/limits.ts';
 import { type OpenedItem, openPack } from '#kernel/receipts.ts';
 import type { EndpointClaims, HelloClaims } from '#kernel/tokens/claims.ts';
 import type { Credit, DeliveredTicket, Outcome, Refusal, Running } from '#protos/generated/link.js';
@@ -35,6 +36,8 @@ export interface BrokerPeer extends AsyncDisposable {
   credit: Credit | undefined;
   /** Whether outcomes are acknowledged as they come. */
   acks: boolean;
+  /** The versions that it speaks; those of this build by default. */
+  protocol: ProtocolRange;
   /** Instead of a welcome. */
   refuse: FarfieldError | undefined;
   deliver(...deliveries: readonly PeerDelivery[]): void;
@@ -61,6 +64,7 @@ export function createBrokerPeer(options: { clock: Clock; random: Random; id?: s
     cancelAcks: [],
     credit: undefined,
     acks: true,
+    protocol: PROTOCOL,
     refuse: undefined,
     deliver(...deliveries) {
       const tickets = deliveries.map(({ ticket }, k) => ({ ...ticket, chain: k, manifest: k }));
@@ -108,6 +112,10 @@ export function createBrokerPeer(options: { clock: Clock; random: Random; id?: s
     clock,
     random,
     acceptor: id,
+    // Of each handshake: a broker may be upgraded between two.
+    get protocol() {
+      return peer.protocol;
+    },
     async verify(hello, { nonce }) {
       if (peer.refuse !== undefined) throw peer.refuse;
       const { claims } = openDescriptor(hello.descriptor, { nowS: clock.now() / 1000 });

@@ -7,7 +7,7 @@ import { join } from 'node:path';
 import type { Clock } from '#base/clock.ts';
 import { signHello } from '#base/link/hello.ts';
 import { type PilotMessage, pilotCodec } from '#base/link/messages.ts';
-import { dialSession, type Session } from '#base/link/session.ts';
+import { dialSession, type ProtocolRange, type Session } from '#base/link/session.ts';
 import { unixDialler } from '#base/link/unix.ts';
 import type { Random } from '#base/random.ts';
 import { utf8 } from '#kernel/bytes.ts';
@@ -37,7 +37,7 @@ export interface PilotPeer {
   readonly stops: string[];
   readonly acked: number[];
   /** Dials; the first time with the block token, later with what it holds. Rejects with the agent's refusal. */
-  dial(options?: { held?: readonly HeldLease[]; token?: boolean }): Promise<void>;
+  dial(options?: { held?: readonly HeldLease[]; token?: boolean; protocol?: ProtocolRange }): Promise<void>;
   hangUp(): void;
   end(leases: readonly HeldLease[], status?: PeerEnd, detail?: Record<string, unknown>): void;
   readonly held: readonly HeldLease[];
@@ -68,17 +68,19 @@ export function createPilotPeer(folder: string, options: PilotPeerOptions): Pilo
       return [...held.values()];
     },
     async dial(more = {}) {
+      const protocol = more.protocol ?? PROTOCOL;
       const link = await unixDialler({ path: block.socket }).dial(AbortSignal.timeout(10_000));
       const dialled = await dialSession<PilotMessage>({
         link,
         codec: pilotCodec,
         clock,
         acceptor: block.agent,
+        protocol,
         async hello(challenge) {
           const facts = {
             challenge,
             subject: block.block,
-            protocol: PROTOCOL,
+            protocol,
             sessionEpoch: 0,
             nowMs: clock.now(),
             random,
@@ -91,8 +93,8 @@ export function createPilotPeer(folder: string, options: PilotPeerOptions): Pilo
             node: 'node-1',
             pid: 1,
             slots,
-            protocolMin: PROTOCOL.min,
-            protocolMax: PROTOCOL.max,
+            protocolMin: protocol.min,
+            protocolMax: protocol.max,
           };
         },
       });
