@@ -178,7 +178,10 @@ function answerErrors(app: ApiServer, { log }: ApiContext): void {
 function notFound(method: string, path: string): FarfieldError {
   const version = Number(/^\/v(\d{1,6})\//.exec(path)?.[1] ?? API_VERSION);
   if (version === API_VERSION)
-    return new FarfieldError('E_NOT_FOUND', `${method} ${path} is no part of this API; see /v${API_VERSION}/openapi.json`);
+    return new FarfieldError(
+      'E_NOT_FOUND',
+      `${method} ${path} is no part of this API; see /v${API_VERSION}/openapi.json`,
+    );
   const older = version > API_VERSION ? 'the broker, or use the client that came with it' : 'this client';
   return new FarfieldError(
     'E_VERSION',
