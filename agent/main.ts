@@ -4,6 +4,7 @@
  */
 import { hostname } from 'node:os';
 import { fileURLToPath } from 'node:url';
+import { SERVER_FLAGS } from '#base/cli.ts';
 import { systemClock } from '#base/clock.ts';
 import { serveControl } from '#base/control.ts';
 import { measureDirectory } from '#base/directory-digest.ts';
@@ -72,7 +73,7 @@ async function main(argv: readonly string[]): Promise<number> {
   const logFile = (block: string): string => `${folder.blocks}/${block}/pilot.log`;
   const node = process.execPath;
   using scheduler = createLocalScheduler({
-    pilot: [node, program('pilot')],
+    pilot: [node, ...SERVER_FLAGS, program('pilot')],
     env: config.env,
     logFile: ({ block }) => logFile(block),
     clock: systemClock,

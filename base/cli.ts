@@ -30,7 +30,7 @@ export interface CliContext {
 }
 
 /**
- * How Node is started for a broker or an agent. Invocations live for some 100 ms, longer than the default young generation
+ * How Node is started for a broker, an agent or a pilot. Invocations live for some 100 ms, longer than the default young generation
  * lasts under load: with more room the collector copies less (15-20 % of all CPU at full load), and an idle process is no larger.
  */
 export const SERVER_FLAGS: readonly string[] = ['--max-semi-space-size=64'];

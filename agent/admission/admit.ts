@@ -18,7 +18,7 @@ import type { Match } from '#kernel/policy/match.ts';
 import type { ResolvedPolicy } from '#kernel/policy/resolve.ts';
 import type { Refusal } from '#kernel/refusal.ts';
 import type { ItemBody } from '#kernel/tokens/claims.ts';
-import { openItem } from '#kernel/tokens/item.ts';
+import { createItemReader } from '#kernel/tokens/item-reader.ts';
 import type { Manifest } from '#kernel/tokens/manifest.ts';
 import type { DeliveredTicket } from '#protos/generated/link.js';
 import type { Engine } from '../work/engine.ts';
@@ -359,12 +359,13 @@ function singleBody(token: Extract<TicketToken, { typ: 'farfield-ticket+jwt' }>,
 
 function batchBodies(token: Extract<TicketToken, { typ: 'farfield-batch+jwt' }>, ticket: DeliveredTicket): ItemBody[] {
   checkLeaves(token.claims.itm, ticket.leaves);
+  const reader = createItemReader();
   let at = 0;
   return ticket.items.map((i, k) => {
     const bytes = ticket.itemBytes.subarray(at, at + (ticket.itemSizes[k] ?? 0));
     at += bytes.byteLength;
     checkItem(ticket.leaves, i, bytes);
-    return openItem(i, bytes);
+    return reader.open(i, bytes);
   });
 }
 

@@ -7,10 +7,10 @@
  *  Q2 What depends on the moment (times, an endpoint that is offline) is decided in the commit, after the look whether the
  *     ticket is known: the same ticket sent again always answers with its stored state.
  */
-import { type Bytes, equalBytes, sha256 } from '#kernel/bytes.ts';
+import type { Bytes } from '#kernel/bytes.ts';
 import { bindingRefusal, type Chain, chainTimeRefusal, type createChainCache, scopeRefusal } from '#kernel/chain.ts';
 import { type ErrorCode, FarfieldError } from '#kernel/errors.ts';
-import { digestBytes, digestOf, ticketId } from '#kernel/ids.ts';
+import { digestOf, ticketId } from '#kernel/ids.ts';
 import { itemsRoot, leafList } from '#kernel/items.ts';
 import { parseToken, type Token, verifyToken } from '#kernel/jws.ts';
 import { DEFAULT_CLOCK_TOLERANCE_S, DEFAULT_MAX_TICKET_LIFE_S, MAX_INLINE_BYTES } from '#kernel/limits.ts';
@@ -230,7 +230,7 @@ function checkInline(arg: Extract<Arg, { at: 'inline' }>, size: number, bytes: B
       `inline argument ${arg.name} has ${size} bytes; at most ${MAX_INLINE_BYTES}. Upload it as a blob`,
     );
   }
-  if (arg.size !== size || !equalBytes(sha256(bytes), digestBytes(arg.digest))) {
+  if (arg.size !== size || digestOf(bytes) !== arg.digest) {
     throw new FarfieldError('E_DIGEST', `the bytes of inline argument ${arg.name} are not those of ${arg.digest}`);
   }
 }
