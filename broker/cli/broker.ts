@@ -3,7 +3,7 @@
  * only its own user reaches.
  */
 import { spawn } from 'node:child_process';
-import { closeSync, openSync, readFileSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -11,11 +11,13 @@ import type { Command } from 'commander';
 import { type CliContext, type RegisterVerb, SERVER_FLAGS, usage, writeJson, writeLine } from '#base/cli.ts';
 import { callControl } from '#base/control.ts';
 import { plainLine } from '#base/plain.ts';
+import { pidAlive, startDetached } from '#base/process.ts';
 import { FarfieldError } from '#kernel/errors.ts';
 import { THUMBPRINT } from '#kernel/ids.ts';
 import type { InviteBody } from '../admin.ts';
 import type { BrokerStatus } from '../broker.ts';
 import { type BrokerFolder, brokerFolder, initBroker, readBrokerConfig } from '../config.ts';
+import { renewGeneration } from './restored.ts';
 
 interface StateOption {
   readonly state?: string;
@@ -33,6 +35,8 @@ const STATE_HELP = 'the state folder (default: <home>/broker)';
 const START_LIMIT_MS = 30_000;
 const STOP_LIMIT_MS = 30_000;
 const LOOK_MS = 50;
+/** A broker answers in milliseconds; one that is stopped or stuck takes the question and says nothing. */
+const ANSWER_LIMIT_MS = 20_000;
 
 export const register: RegisterVerb = (program, context) => {
   const broker = program.command('broker').description('run a broker (operators)');
@@ -73,6 +77,11 @@ export const register: RegisterVerb = (program, context) => {
     .action((options: StateOption & { endpoint?: string; user?: string }, command: Command) =>
       invite(context, options, isJson(command)),
     );
+  broker
+    .command('restored')
+    .description('after the folder came from a backup: begin a new generation, so that readers of events start over')
+    .option('--state <folder>', STATE_HELP)
+    .action((options: StateOption, command: Command) => restored(context, options, isJson(command)));
 };
 
 const isJson = (command: Command): boolean => command.optsWithGlobals<{ json?: boolean }>().json === true;
@@ -112,24 +121,33 @@ async function portOf(text: string, option: string, host: string): Promise<numbe
 const askStatus = (folder: BrokerFolder, signal?: AbortSignal): Promise<AdminStatus> =>
   callControl(folder.control, 'status', {}, signal) as Promise<AdminStatus>;
 
-async function statusOrNone(folder: BrokerFolder, signal?: AbortSignal): Promise<AdminStatus | undefined> {
+/** Undefined where no broker runs; one that has its socket and says nothing is said, and not waited for. */
+async function statusOrNone(context: CliContext, folder: BrokerFolder): Promise<AdminStatus | undefined> {
+  const limit = new AbortController();
+  const silent = new FarfieldError(
+    'E_TIMEOUT',
+    `the broker in ${folder.root} does not answer in ${ANSWER_LIMIT_MS / 1000} s; its log is ${folder.log}`,
+  );
+  const timer = context.clock.after(ANSWER_LIMIT_MS, () => limit.abort(silent));
   try {
-    return await askStatus(folder, signal);
+    return await askStatus(folder, AbortSignal.any([context.signal, limit.signal]));
   } catch (reason) {
     if (FarfieldError.from(reason).code === 'E_UNAVAILABLE') return undefined;
     throw reason;
+  } finally {
+    timer.cancel();
   }
 }
 
 async function start(context: CliContext, options: StateOption & { detach?: true }, json: boolean): Promise<void> {
   const folder = folderOf(context, options);
   readBrokerConfig(folder);
-  const running = await statusOrNone(folder, context.signal);
+  const running = await statusOrNone(context, folder);
   if (running !== undefined)
     throw new FarfieldError('E_CONFLICT', `the broker in ${folder.root} is running (process ${running.pid})`);
   const main = fileURLToPath(new URL(import.meta.url.endsWith('.ts') ? '../main.ts' : './broker.mjs', import.meta.url));
   const [node = ''] = context.self;
-  if (options.detach === true) return startDetached(context, folder, [node, main], json);
+  if (options.detach === true) return startInBackground(context, folder, [node, main], json);
   const child = spawn(node, [...SERVER_FLAGS, main, folder.root], { stdio: ['ignore', 'inherit', 'inherit'] });
   const stopChild = (): void => void child.kill('SIGTERM');
   context.signal.addEventListener('abort', stopChild, { once: true });
@@ -139,40 +157,36 @@ async function start(context: CliContext, options: StateOption & { detach?: true
     throw new FarfieldError('E_UNAVAILABLE', `the broker ended with ${code ?? 'a signal'}; its log above says why`);
 }
 
-async function startDetached(
+async function startInBackground(
   context: CliContext,
   folder: BrokerFolder,
   [node = '', main = '']: readonly string[],
   json: boolean,
 ): Promise<void> {
-  const log = openSync(folder.log, 'a', 0o600);
-  const child = spawn(node, [...SERVER_FLAGS, main, folder.root], {
-    detached: true,
-    stdio: ['ignore', log, log],
+  const env = Object.entries(context.env).filter((pair): pair is [string, string] => pair[1] !== undefined);
+  // Nothing of it keeps this command: whatever becomes of the broker, its starter says so and ends.
+  const handle = await startDetached({
+    command: node,
+    args: [...SERVER_FLAGS, main, folder.root],
+    env: Object.fromEntries(env),
     cwd: folder.root,
-  });
-  closeSync(log);
-  let ended: number | null | undefined;
-  child.once('exit', (code) => {
-    ended = code;
-  });
-  child.once('error', () => {
-    ended = null;
+    logFile: folder.log,
+    random: context.random,
+    containment: 'none',
   });
   const until = context.clock.mono() + START_LIMIT_MS;
-  for (let up: AdminStatus | undefined; ; up = await statusOrNone(folder, context.signal)) {
+  for (let up: AdminStatus | undefined; ; up = await statusOrNone(context, folder)) {
     if (up !== undefined) {
-      child.unref();
       if (json) writeJson(context.stdout, { ...brief(up), state: folder.root });
       else writeLine(context.stdout, `broker ${up.brokerId} is up at ${up.url} (process ${up.pid})`);
       return;
     }
-    if (ended !== undefined)
+    if (!pidAlive(handle))
       throw new FarfieldError('E_UNAVAILABLE', `the broker did not start: ${lastLine(folder.log)}`);
     if (context.clock.mono() > until)
       throw new FarfieldError(
         'E_TIMEOUT',
-        `the broker is not up after ${START_LIMIT_MS / 1000} s; its log is ${folder.log}`,
+        `the broker (process ${handle.pid}) does not answer after ${START_LIMIT_MS / 1000} s; its log is ${folder.log}`,
       );
     await context.clock.sleep(LOOK_MS, context.signal);
   }
@@ -193,7 +207,7 @@ function lastLine(path: string): string {
 
 async function stop(context: CliContext, options: StateOption, json: boolean): Promise<void> {
   const folder = folderOf(context, options);
-  const running = await statusOrNone(folder, context.signal);
+  const running = await statusOrNone(context, folder);
   if (running !== undefined) await stopRunning(context, folder);
   if (json) return writeJson(context.stdout, { stopped: running !== undefined });
   writeLine(
@@ -223,6 +237,19 @@ function isAlive(pid: number): boolean {
   } catch {
     return false;
   }
+}
+
+async function restored(context: CliContext, options: StateOption, json: boolean): Promise<void> {
+  const folder = folderOf(context, options);
+  readBrokerConfig(folder);
+  if (!existsSync(folder.database))
+    throw new FarfieldError('E_NOT_FOUND', `there is no ${folder.database}; restore it first`);
+  const generation = await renewGeneration(folder, context.random, Math.floor(context.clock.now() / 1000));
+  if (json) return writeJson(context.stdout, { generation });
+  writeLine(
+    context.stdout,
+    `generation ${generation}: readers of events start over, and what the backup lacks is sent again`,
+  );
 }
 
 async function status(context: CliContext, options: StateOption, json: boolean): Promise<void> {

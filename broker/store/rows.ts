@@ -93,6 +93,7 @@ export interface InvitationRow {
 
 export interface Rows {
   generation(): string;
+  setGeneration(generation: string): void;
 
   principal(kid: string): PrincipalRow | undefined;
   principalKid(no: number): string;

@@ -259,6 +259,13 @@ export interface KeepBlob {
   readonly nowS: number;
 }
 
+/** The file came from a backup: what readers remember of its events is of another history. */
+export interface Restored {
+  /** 16 hexadecimal digits that no earlier history had. */
+  readonly generation: string;
+  readonly nowS: number;
+}
+
 /** Every command with its outcome. */
 export interface Commands {
   queue: { in: Queue; out: Queued };
@@ -277,6 +284,7 @@ export interface Commands {
   addUser: { in: AddUser; out: Accepted };
   enrol: { in: Enrol; out: Accepted };
   keepBlob: { in: KeepBlob; out: { readonly kind: 'done' } };
+  restored: { in: Restored; out: { readonly kind: 'done' } };
 }
 
 export interface TicketView {

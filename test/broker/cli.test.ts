@@ -1,14 +1,18 @@
 /** The operator's verbs, with real processes under a temporary home. */
 import { spawnSync } from 'node:child_process';
+import { once } from 'node:events';
 import { existsSync, mkdtempSync, rmSync, statSync } from 'node:fs';
+import { createServer, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { PassThrough } from 'node:stream';
 import { fileURLToPath } from 'node:url';
 import t, { type Test } from 'tap';
 import { type CliContext, EXIT } from '#base/cli.ts';
-import { systemClock } from '#base/clock.ts';
+import { type Clock, systemClock } from '#base/clock.ts';
 import { systemRandom } from '#base/random.ts';
+import { brokerFolder } from '../../broker/config.ts';
+import { openSqliteStore } from '../../broker/store/sqlite.ts';
 import { runCli } from '../../client/cli/main.ts';
 
 const root = fileURLToPath(new URL('../..', import.meta.url));
@@ -20,7 +24,9 @@ interface Ran {
   readonly json: Record<string, unknown>;
 }
 
-async function farfield(home: string, ...args: string[]): Promise<Ran> {
+const farfield = (home: string, ...args: string[]): Promise<Ran> => farfieldAt(systemClock, home, ...args);
+
+async function farfieldAt(clock: Clock, home: string, ...args: string[]): Promise<Ran> {
   const [stdout, stderr] = [new PassThrough(), new PassThrough()];
   const context: CliContext = {
     env: {},
@@ -29,7 +35,7 @@ async function farfield(home: string, ...args: string[]): Promise<Ran> {
     stderr,
     cwd: home,
     home,
-    clock: systemClock,
+    clock,
     random: systemRandom,
     signal: new AbortController().signal,
     self: [process.execPath, join(root, 'client/cli/main.ts')],
@@ -85,4 +91,71 @@ t.test('a broker that cannot start says why in one line', async (t) => {
   const { code, out } = await farfield(home, 'start', '--detach');
   t.not(code, EXIT.ok);
   t.match(out, /did not start: .*chmod 600/);
+});
+
+t.test('a broker that fails after its start was begun is told in one line, and its starter ends', async (t) => {
+  const home = newHome(t);
+  const { json } = await farfield(home, 'init', '--port', '0', '--grpc-port', '0', '--json');
+  const taken = createServer();
+  taken.listen(Number(json.port), '127.0.0.1');
+  await once(taken, 'listening');
+  t.teardown(() => taken.close());
+  t.setTimeout(100_000);
+  // A process of its own: what is to be seen is that it ends.
+  const args = [join(root, 'client/cli/main.ts'), 'broker', 'start', '--detach'];
+  const env = { PATH: process.env.PATH ?? '', HOME: home, FARFIELD_HOME: home };
+  const ran = spawnSync(process.execPath, args, { env, timeout: 60_000 });
+  t.equal(ran.signal, null, 'it was not waited for in vain');
+  t.equal(ran.status, EXIT.unavailable);
+  t.match(ran.stderr.toString(), /did not start: .*EADDRINUSE/);
+});
+
+t.test('a broker that takes the question and never answers is said to be silent', async (t) => {
+  const home = newHome(t);
+  await farfield(home, 'init', '--port', '0', '--grpc-port', '0');
+  const sockets: Socket[] = [];
+  const mute = createServer((socket) => void sockets.push(socket));
+  const { control } = brokerFolder(join(home, 'broker'));
+  mute.listen(control);
+  await once(mute, 'listening');
+  spawnSync('chmod', ['600', control]);
+  t.teardown(() => {
+    for (const socket of sockets) socket.destroy();
+    mute.close();
+  });
+  // A hundred of its seconds are one of ours.
+  const hasty: Clock = { ...systemClock, after: (ms, run) => systemClock.after(ms / 100, run) };
+  for (const verb of [['start', '--detach'], ['stop']]) {
+    const { code, out } = await farfieldAt(hasty, home, ...verb);
+    t.not(code, EXIT.ok);
+    t.match(out, /does not answer in 20 s; its log is/, verb.join(' '));
+  }
+});
+
+t.test('after a restore the store has a generation that it never had, once the broker is stopped', async (t) => {
+  const home = newHome(t);
+  t.match((await farfield(home, 'restored')).out, /make one with `farfield broker init`/);
+  await farfield(home, 'init', '--port', '0', '--grpc-port', '0');
+  t.match((await farfield(home, 'restored')).out, /there is no .*broker\.db; restore it first/);
+  await farfield(home, 'start', '--detach');
+  t.teardown(() => farfield(home, 'stop'));
+  t.match(
+    (await farfield(home, 'restored')).out,
+    /in use by another process/,
+    'a running one would go on under the old',
+  );
+  await farfield(home, 'stop');
+  const generation = async (): Promise<string> => {
+    await using store = await openSqliteStore({ file: brokerFolder(join(home, 'broker')).database });
+    return store.read('generation', null);
+  };
+  const before = await generation();
+  const { json, code } = await farfield(home, 'restored', '--json');
+  t.equal(code, EXIT.ok);
+  t.not(json.generation, before);
+  t.equal(await generation(), json.generation);
+  const up = await farfield(home, 'start', '--detach', '--json');
+  t.equal(up.code, EXIT.ok, up.out);
+  const status = await farfield(home, 'status', '--json');
+  t.match(status.json.alarms, [{ kind: 'restored' }], 'and its operator sees when that was');
 });

@@ -11,9 +11,10 @@ export interface MemoryRows extends Rows {
   atomically<T>(run: () => T): T;
 }
 
-export function memoryRows(generation: string): MemoryRows {
+export function memoryRows(first: string): MemoryRows {
   const tables = createTables();
   const { undo } = tables;
+  let generation = first;
   return {
     ...peopleRows(tables),
     ...ticketRows(tables),
@@ -23,6 +24,13 @@ export function memoryRows(generation: string): MemoryRows {
     ...keepingRows(tables),
     ...blobRows(tables),
     generation: () => generation,
+    setGeneration(value) {
+      const before = generation;
+      undo.push(() => {
+        generation = before;
+      });
+      generation = value;
+    },
     atomically(run) {
       undo.length = 0;
       try {

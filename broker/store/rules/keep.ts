@@ -1,10 +1,28 @@
 /** People, places and bytes: invitations, enrolment, blobs, and what is forgotten in time. */
 import { u32At } from '../columns.ts';
 import type { Rows } from '../rows.ts';
-import type { Accepted, AddUser, Enrol, InvitationKind, Invite, KeepBlob, Purge, Purged, Refused } from '../store.ts';
+import type {
+  Accepted,
+  AddUser,
+  Enrol,
+  InvitationKind,
+  Invite,
+  KeepBlob,
+  Purge,
+  Purged,
+  Refused,
+  Restored,
+} from '../store.ts';
 import { refused } from './common.ts';
 
 const DONE = { kind: 'done' } as const;
+
+/** Agents and clients send again what this history lacks; readers are told to start over (`reset`), which the generation does. */
+export function restored(rows: Rows, c: Restored): { kind: 'done' } {
+  rows.setGeneration(c.generation);
+  rows.alarm(c.nowS, 'restored', `the store came from a backup; its generation is ${c.generation} from now on`);
+  return DONE;
+}
 
 export function invite(rows: Rows, c: Invite): { kind: 'done' } {
   rows.addInvitation(c.secretHash, { for: c.for, subject: c.subject, exp: c.exp });

@@ -35,6 +35,7 @@ function endpointOf(row: Row): EndpointRow {
 type PeopleRows = Pick<
   Rows,
   | 'generation'
+  | 'setGeneration'
   | 'principal'
   | 'principalKid'
   | 'addPrincipal'
@@ -52,6 +53,7 @@ type PeopleRows = Pick<
 export function peopleRows(sql: Sql): PeopleRows {
   return {
     generation: () => text(sql.one(`select value from meta where key = 'generation'`) ?? {}, 'value'),
+    setGeneration: (value) => void sql.run(`update meta set value = ? where key = 'generation'`, value),
     principal: (kid) => principalOf(sql.one('select * from principal where kid = ?', kid)),
     principalKid: (no) => text(sql.one('select kid from principal where no = ?', no) ?? {}, 'kid'),
     addPrincipal(kid) {

@@ -444,6 +444,16 @@ function endings(promise: Promised): void {
 }
 
 function people(promise: Promised): void {
+  promise('a restore begins a generation that stays, and leaves what there is', async (t, store, under) => {
+    const before = await store.read('generation', null);
+    await store.apply('restored', { generation: 'feedfacefeedface', nowS: 50 });
+    const again = await under.reopen();
+    t.equal(await again.read('generation', null), 'feedfacefeedface');
+    t.not(before, 'feedfacefeedface');
+    t.match(await again.read('alarms', { limit: 1 }), [{ at: 50, kind: 'restored' }]);
+    t.equal((await again.read('users', null)).length > 0, true);
+  });
+
   promise('an invitation works once, in time, and for the key that it names', async (t, store) => {
     const kid = letter('N');
     const use = (secretHash: string, who = kid, nowS = 1000) =>
