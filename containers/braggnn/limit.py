@@ -1,7 +1,9 @@
 """How near a model comes to what the simulated counts allow: its RMS error over the Cramer-Rao limit, by lit pixels.
-Needs numpy, onnxruntime.
+Needs numpy, onnxruntime; --out also h5py. With --out the limit of each row of validation.h5 is kept, for scoring without
+Python.
 
   python limit.py --model ../../models/braggnn/model.onnx
+  python limit.py --model ../../models/braggnn/model.onnx --out ../../models/braggnn/validation-limit.h5
 
 The limit of a row is sqrt(trace C) px, C the x, y block of the inverse Fisher information of seven unknowns: x, y,
 height, two widths, eta, background. A pixel of expected counts m and variance v = 5 m + 20^2 that is lost below the
@@ -24,7 +26,7 @@ import math
 import numpy as np
 
 import simulate
-from dataset import ROWS, SEED
+from dataset import ROWS, SEED, describe, put, write
 from score import GROUPS, centre_of_mass, group_name, open_model
 
 STEP = 1e-4  # of the central differences: px and relative counts; float64 leaves 1e-7 of the derivative
@@ -66,14 +68,32 @@ def limits(peaks: simulate.Peaks) -> np.ndarray:
     return np.sqrt(covariance[:, 0, 0] + covariance[:, 1, 1])
 
 
+def keep(path: str, bound: np.ndarray) -> None:
+    def fill(h5) -> None:
+        describe(h5, "Cramer-Rao limits of the rows of validation.h5", SEED)
+        h5.attrs["script"] = "containers/braggnn/limit.py"
+        put(
+            h5,
+            "limit",
+            bound.astype(np.float32),
+            units="px",
+            meaning="the smallest RMS distance from the true centre that an unbiased estimate can have, row by row",
+        )
+
+    write(path, fill)
+
+
 def main() -> None:
     p = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     p.add_argument("--model", required=True)
     p.add_argument("--rows", type=int, default=ROWS)
     p.add_argument("--json", action="store_true")
+    p.add_argument("--out", help="write the limit of each row here")
     a = p.parse_args()
     peaks = simulate.c3(a.rows, np.random.default_rng(SEED))
     bound = limits(peaks)
+    if a.out is not None:
+        keep(a.out, bound)
     lit = (peaks.patches > 0).sum((1, 2))
     rms = lambda e: float(np.sqrt(np.mean(e * e)))
     out = {}

@@ -32,6 +32,7 @@ import onnxruntime
 import simulate
 
 GROUPS = ((3, 5), (6, 11), (12, 24), (25, 121))
+PERCENTILES = (50, 75, 95, 99.5)
 DRAWS = 6
 WEAKENING_SEED = 7
 BROAD_SEED = 10_000
@@ -83,11 +84,14 @@ def weaken(patches: np.ndarray, xy: np.ndarray, threshold: float) -> tuple[np.nd
     return moved[enough].astype(np.float32), truth[enough]
 
 
-def summary(error: np.ndarray) -> dict[str, float]:
-    if len(error) == 0:
+def summary(apart: np.ndarray) -> dict[str, float]:
+    """Figures of the distances answer - truth; bias is the mean distance per axis."""
+    if len(apart) == 0:
         return {"n": 0}
-    p50, p75, p95 = np.percentile(error, [50, 75, 95])
-    figures = {"mean": error.mean(), "std": error.std(ddof=1), "p50": p50, "p75": p75, "p95": p95}
+    error = np.hypot(apart[:, 0], apart[:, 1])
+    figures = {"mean": error.mean(), "std": error.std(ddof=1)}
+    figures |= {f"p{p}": q for p, q in zip(PERCENTILES, np.percentile(error, PERCENTILES))}
+    figures |= {"biasX": apart[:, 0].mean(), "biasY": apart[:, 1].mean()}
     return {"n": len(error), **{k: round(float(v), 4) for k, v in figures.items()}}
 
 
@@ -116,22 +120,22 @@ def score(predict, patches: np.ndarray, truth: np.ndarray) -> dict[str, dict[str
     out = {}
     for name, method in (("model", predict), ("centreOfMass", centre_of_mass), ("brightestPixel", brightest_pixel)):
         apart = method(patches) - truth
-        error = np.hypot(apart[:, 0], apart[:, 1])
-        table = {"all": summary(error)}
-        table["all"] |= {"biasX": round(float(apart[:, 0].mean()), 4), "biasY": round(float(apart[:, 1].mean()), 4)}
+        table = {"all": summary(apart)}
         for low, high in GROUPS:
-            table[group_name(low, high)] = summary(error[(lit >= low) & (lit <= high)])
+            table[group_name(low, high)] = summary(apart[(lit >= low) & (lit <= high)])
         out[name] = table
     return out
 
 
+SHOWN = ("mean", "std", "p50", "p75", "p95", "p99.5", "biasX", "biasY")
+
+
 def show(name: str, result) -> None:
-    print(f"\n{name}\n  {'method':<16}{'lit':<8}{'n':>7}{'mean':>8}{'std':>8}{'p50':>8}{'p75':>8}{'p95':>8}")
+    print(f"\n{name}\n  {'method':<16}{'lit':<8}{'n':>7}" + "".join(f"{k:>8}" for k in SHOWN))
     for method, table in result.items():
         for group, row in table.items():
             if row["n"]:
-                figures = "".join(f"{row[k]:8.4f}" for k in ("mean", "std", "p50", "p75", "p95"))
-                print(f"  {method:<16}{group:<8}{row['n']:>7}{figures}")
+                print(f"  {method:<16}{group:<8}{row['n']:>7}" + "".join(f"{row[k]:8.4f}" for k in SHOWN))
 
 
 def main() -> None:
