@@ -36,6 +36,7 @@ import type { AgentFolder } from './identity/folder.ts';
 import { type IdentitySource, signStatus } from './identity/identity.ts';
 import { BrokerLink, type LinkEnd } from './link/broker-link.ts';
 import type { Scheduler } from './schedulers/scheduler.ts';
+import { sweepSpool } from './spool.ts';
 import { Engine } from './work/engine.ts';
 import { matchOf, restoreWork, splitKey, type Work } from './work/mirror.ts';
 import { createSpecs } from './work/specs.ts';
@@ -247,7 +248,19 @@ export class Agent implements AgentControl {
       const work = restoreWork(open, this.#policy.current);
       this.#engine.keep(work, work.open);
     }
+    await this.#sweepSpool();
     this.#engine.resume();
+  }
+
+  /** Before pilots redial and results are sent: nobody adds to the spool meanwhile. */
+  async #sweepSpool(): Promise<void> {
+    const { folder, log } = this.#o;
+    const answer = await this.#ledger.query({ kind: 'openBlobs' });
+    if (answer.kind !== 'openBlobs') return;
+    let leased = 0;
+    for (const work of this.#engine.works.values()) for (const state of work.states) if (state === 2) leased += 1;
+    const files = await sweepSpool(folder.spool, { named: answer.blobs, leased });
+    if (files > 0) log.info({ files }, 'results that nobody names any more removed from the spool');
   }
 
   #createBlocks(): Blocks {
