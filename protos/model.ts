@@ -61,6 +61,12 @@ const ModelOutput = T.Object(
     shape: Shape,
     /** Per column, after `post`: outside it a row is flagged `out_of_bounds`. */
     bounds: T.Optional(T.Array(T.Array(T.Number(), { minItems: 2, maxItems: 2 }), { minItems: 1 })),
+    /**
+     * Names of the classes, one a column: the columns are probabilities, truth is one whole number a row (the index of the
+     * class; negative: not known), and rows are scored by the probability of the true class. Where absent, truth has the
+     * columns of the output and rows are scored by their L2 distance.
+     */
+    classes: T.Optional(T.Array(Word, { minItems: 2, maxItems: 64, uniqueItems: true })),
   },
   closed,
 );
@@ -116,6 +122,24 @@ const Variant = T.Object(
   closed,
 );
 
+/** One axis of a picture: its name, and the values at the outer edges of the first and the last channel. */
+const ViewAxis = T.Object({ name: Word, units: T.String({ maxLength: 16 }), from: T.Number(), to: T.Number() }, closed);
+
+const ModelView = T.Object(
+  {
+    /** What one row is called, and many (`peak`, `peaks`). */
+    row: Word,
+    rows: Word,
+    /** A sample of two axes as an image, one of one axis as a curve. */
+    sample: T.Union([T.Literal('image'), T.Literal('curve')]),
+    /** The answer's two columns are a place (x, y) in the image, to be marked there. */
+    answer: T.Optional(T.Literal('point')),
+    /** Of a curve. */
+    axis: T.Optional(ViewAxis),
+  },
+  closed,
+);
+
 export const Model = T.Object(
   {
     v: T.Literal(1),
@@ -137,19 +161,42 @@ export const Model = T.Object(
     pre: T.Array(PreStep),
     post: T.Array(PostStep),
     variants: T.Array(Variant, { minItems: 1 }),
-    /** Known samples and answers: a variant that answers otherwise is not served. `maxPx`: largest distance of a row. */
+    /**
+     * Known samples and answers: a variant that answers otherwise is not served. The largest distance of a row is stated
+     * once: `maxPx` where the answer is in pixels, `maxDistance` in whatever unit the columns have.
+     */
     golden: T.Optional(
       T.Object(
-        { file: FileName, sha256: Sha256, in: T.String(), out: T.String(), maxPx: T.Number({ exclusiveMinimum: 0 }) },
+        {
+          file: FileName,
+          sha256: Sha256,
+          in: T.String(),
+          out: T.String(),
+          maxPx: T.Optional(T.Number({ exclusiveMinimum: 0 })),
+          maxDistance: T.Optional(T.Number({ exclusiveMinimum: 0 })),
+        },
         closed,
       ),
     ),
-    /** Groups of rows that are summarised apart: a feature of the cleaned sample and the lower edges of its bins. */
+    /** Labelled rows that come with the model, for whoever wants to see it work: data sets of samples and of truth. */
+    validation: T.Optional(T.Object({ file: FileName, sha256: Sha256, in: T.String(), truth: T.String() }, closed)),
+    /**
+     * Groups of rows that are summarised apart: a feature of the cleaned sample and the lower edges of its bins.
+     * `lit_pixels`: values above the threshold of `keep_component`; `total`: the sum of all values.
+     */
     groups: T.Optional(
-      T.Object({ by: T.Literal('lit_pixels'), edges: T.Array(T.Number(), { minItems: 1, maxItems: 16 }) }, closed),
+      T.Object(
+        {
+          by: T.Union([T.Literal('lit_pixels'), T.Literal('total')]),
+          edges: T.Array(T.Number(), { minItems: 1, maxItems: 16 }),
+        },
+        closed,
+      ),
     ),
     /** Cheap estimates that are scored beside the model. */
     baselines: T.Optional(T.Array(T.Literal('centre_of_mass'), { uniqueItems: true, maxItems: 4 })),
+    /** For people: what rows are, and how pictures show them. Computes nothing. */
+    view: T.Optional(ModelView),
   },
   closed,
 );
@@ -158,4 +205,5 @@ export type Model = Static<typeof Model>;
 export type PreStep = Static<typeof PreStep>;
 export type PostStep = Static<typeof PostStep>;
 export type ModelVariant = Static<typeof Variant>;
+export type ModelView = Static<typeof ModelView>;
 export type StoredType = Static<typeof Stored>;

@@ -7,18 +7,34 @@ export type Feature = (x: Float32Array, start: number) => number;
 /** Writes one answer to out[at, at + columns). */
 export type Baseline = (x: Float32Array, start: number, out: Float32Array, at: number) => void;
 
-/**
- * The feature that the model groups its rows by; undefined where it declares no groups. Lit pixels are what decides
- * how well a peak can be located: fewer pixels, larger errors, whatever the model.
- */
+/** The feature that the model groups its rows by; undefined where it declares no groups. */
 export function compileFeature(model: Model, shape: SampleShape): Feature | undefined {
   if (model.groups === undefined) return undefined;
+  return FEATURES[model.groups.by](model, shape);
+}
+
+const FEATURES: Readonly<Record<NonNullable<Model['groups']>['by'], (m: Model, s: SampleShape) => Feature>> = {
+  lit_pixels: litPixels,
+  total,
+};
+
+/** What decides how well a peak can be located: fewer pixels, larger errors, whatever the model. */
+function litPixels(model: Model, shape: SampleShape): Feature {
   // The pixels that cleaning left: those above its threshold.
   const above = model.pre.findLast((step) => step.op === 'keep_component')?.above ?? 0;
   return (x, start) => {
     let lit = 0;
     for (let i = start; i < start + shape.size; i++) if ((x[i] as number) > above) lit++;
     return lit;
+  };
+}
+
+/** All counts together: what decides how much a spectrum can tell, whatever the model. */
+function total(_model: Model, shape: SampleShape): Feature {
+  return (x, start) => {
+    let sum = 0;
+    for (let i = start; i < start + shape.size; i++) sum += x[i] as number;
+    return sum;
   };
 }
 

@@ -12,7 +12,7 @@ import { Hdf5File, readNumbers } from './hdf5/reader.ts';
 import { runJob } from './job.ts';
 import type { Lanes } from './lanes.ts';
 import { MAX_GOLDEN_ROWS } from './limits.ts';
-import { listedFile, type OpenModel } from './model.ts';
+import { goldenLimit, listedFile, type OpenModel } from './model.ts';
 import type { RowPlan } from './rows.ts';
 import type { RowSource } from './sources.ts';
 
@@ -55,10 +55,11 @@ export async function goldenDistance({ open, lanes, plan, library, clock }: Gold
       progress: () => {},
     });
     const worst = largestDistance(found, expected, columns);
-    if (worst <= golden.maxPx) return worst;
+    const limit = goldenLimit(golden);
+    if (worst <= limit) return worst;
     throw new FarfieldError(
       'E_MODEL',
-      `golden check failed: a row lies ${worst.toPrecision(3)} from its known answer, at most ${golden.maxPx} is allowed`,
+      `golden check failed: a row lies ${worst.toPrecision(3)} from its known answer, at most ${limit} is allowed`,
     );
   } catch (reason) {
     const error = FarfieldError.from(reason);

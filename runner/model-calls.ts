@@ -23,6 +23,7 @@ import { chooseVariant, type OpenModel, openModel, openOnnx, type VariantChoice 
 import { compileRows, type RowPlan } from './rows.ts';
 import { createHdf5Sink, createNpySink, type RowSink } from './sinks.ts';
 import { openSource, type RowSource, type SourceTools } from './sources.ts';
+import { ClassCollector, type ClassSummary } from './uncertainty/classes.ts';
 import { countFlags, type FlagCounts, noFlags } from './uncertainty/flags.ts';
 import { L2Collector, type L2Summary } from './uncertainty/l2.ts';
 
@@ -38,10 +39,11 @@ interface Loaded {
   readonly versions: Record<string, string>;
 }
 
-/** What `rep.summary` says; the L2 part is there when truth was given. */
+/** What `rep.summary` says; the comparison is there when truth was given. */
 export type RowsSummary = { readonly rows: number; readonly flagged: Partial<FlagCounts> } & (
   | { readonly n: 0 }
   | L2Summary
+  | ClassSummary
 );
 
 export function createModelCalls(adapter: string, clock: Clock): CallAdapter {
@@ -122,7 +124,11 @@ async function runItem(loaded: Loaded, call: Call, clock: Clock): Promise<CallRe
   const input = open.model.inputs[0] as OpenModel['model']['inputs'][number];
   const rowShape = input.shape.slice(1).filter((n) => n !== 1);
   using patches = await openSource(args.patches, { rowShape, stored: input.stored, dataset: input.dataset }, tools);
-  const truthWish = { rowShape: [output.columns], stored: undefined, dataset: undefined };
+  const truthWish = {
+    rowShape: output.classes === undefined ? [output.columns] : [],
+    stored: undefined,
+    dataset: undefined,
+  };
   using truth = args.truth === undefined ? undefined : await openSource(args.truth, truthWish, tools);
   if (truth !== undefined && truth.rows !== patches.rows) {
     throw new FarfieldError(
@@ -248,15 +254,19 @@ function chooseArgs(args: readonly CallArg[], { model }: OpenModel): { patches: 
 /** What a job gathers beside its predictions. */
 class Collected {
   readonly #flagged = noFlags();
-  readonly #l2: L2Collector | undefined;
+  readonly #compared: L2Collector | ClassCollector | undefined;
   readonly #columns: number;
   readonly #hash = createHash('sha256');
 
   constructor({ plan, open }: Loaded, withTruth: boolean) {
     this.#columns = plan.output.columns;
-    const { axes, units } = plan.output;
+    if (!withTruth) return;
+    const { axes, units, classes } = plan.output;
     const { groups, baselines = [] } = open.model;
-    this.#l2 = withTruth ? new L2Collector({ axes, units, groups, baselines }) : undefined;
+    this.#compared =
+      classes === undefined
+        ? new L2Collector({ axes, units, groups, baselines })
+        : new ClassCollector({ classes, groups });
   }
 
   hash(bytes: Uint8Array): void {
@@ -271,7 +281,7 @@ class Collected {
     countFlags(this.#flagged, results.flags.subarray(0, rows));
     if (truth === undefined) return;
     const n = rows * this.#columns;
-    this.#l2?.add({
+    this.#compared?.add({
       rows,
       predictions: results.predictions.subarray(0, n),
       truth,
@@ -282,7 +292,7 @@ class Collected {
 
   summary(rows: number): RowsSummary {
     const flagged = Object.fromEntries(Object.entries(this.#flagged).filter(([, n]) => n > 0));
-    const summary: RowsSummary = { rows, flagged, ...(this.#l2?.summary() ?? { n: 0 }) };
+    const summary: RowsSummary = { rows, flagged, ...(this.#compared?.summary() ?? { n: 0 }) };
     const bytes = Buffer.byteLength(JSON.stringify(summary));
     if (bytes > MAX_SUMMARY_BYTES)
       throw new FarfieldError('E_MODEL', `the summary has ${bytes} bytes; declare fewer groups`);

@@ -82,6 +82,9 @@ function checkSense(model: Model): void {
     const fits = step.index.length === words.columns && step.index.every((i) => i < words.columns);
     if (!fits) refuse('post order must name every column of the output');
   }
+  checkClasses(model, words.columns, refuse);
+  if (model.golden !== undefined && !(goldenLimit(model.golden) > 0))
+    refuse('golden states maxPx or maxDistance, one of the two');
   const planar = sample.width * sample.height === sample.size;
   if (!planar && (model.pre.some((s) => s.op === 'keep_component') || model.baselines !== undefined)) {
     refuse('keep_component and centre_of_mass need samples of two axes');
@@ -89,6 +92,20 @@ function checkSense(model: Model): void {
   if (model.baselines !== undefined && words.columns !== 2) refuse('centre_of_mass needs an output of two columns');
   const edges = model.groups?.edges ?? [];
   if (edges.some((e, i) => i > 0 && e <= (edges[i - 1] as number))) refuse('the edges of groups must increase');
+}
+
+/** A classifier's columns are its classes, and nothing renames or mixes them. */
+function checkClasses(model: Model, columns: number, refuse: (what: string) => never): void {
+  const classes = model.outputs[0]?.classes;
+  if (classes === undefined) return;
+  if (classes.length !== columns) refuse(`${classes.length} classes are named, the output has ${columns} columns`);
+  if (model.post.some((step) => step.op === 'scale')) refuse('probabilities of classes are not scaled');
+  if (model.baselines !== undefined) refuse('centre_of_mass is no answer in classes');
+}
+
+/** The largest distance of a golden row; NaN where model.json states none or two. */
+export function goldenLimit({ maxPx, maxDistance }: NonNullable<Model['golden']>): number {
+  return maxPx === undefined || maxDistance === undefined ? (maxPx ?? maxDistance ?? Number.NaN) : Number.NaN;
 }
 
 export interface VariantChoice {

@@ -10,15 +10,22 @@ export interface OutputWords {
   readonly columns: number;
   readonly axes: readonly string[];
   readonly units: string;
+  /** Names of the classes where the columns are their probabilities. */
+  readonly classes: readonly string[] | undefined;
 }
 
-/** Columns, their names and unit: from the last step that states them; `0`, `1`, ... where none does. */
+/**
+ * Columns, their names and unit: the classes of a classifier; else from the last step that states them; `0`, `1`, ... where
+ * none does.
+ */
 export function outputWords(model: Model): OutputWords {
   const columns = (model.outputs[0] as Model['outputs'][number]).shape.slice(1).reduce((product, n) => product * n, 1);
+  const classes = model.outputs[0]?.classes;
+  if (classes !== undefined) return { columns, axes: classes, units: 'probability', classes };
   const scales = model.post.filter((step) => step.op === 'scale');
   const axes = scales.findLast((step) => step.order !== undefined)?.order;
   const units = scales.findLast((step) => step.units !== undefined)?.units;
-  return { columns, axes: axes ?? Array.from({ length: columns }, (_, i) => String(i)), units: units ?? '' };
+  return { columns, axes: axes ?? Array.from({ length: columns }, (_, i) => String(i)), units: units ?? '', classes };
 }
 
 /**
