@@ -2,28 +2,29 @@
  * What people and machines do wrong, on real processes: a clear answer, the right exit code, and nothing lost.
  * After each case the account is checked: every call that was ever taken has ended as it should, and a good one still runs.
  *
- * Where a case needs no processes, its test stands nearer to the code:
+ * Where a case needs no processes, or has many of them, its test stands elsewhere:
  *
- *   wrong data set path, shape, dtype          here; test/runner/job.test.ts "arguments that do not fit are refused ..."
- *   NaN patches                                here; test/runner/rows.test.ts "a patch with NaN or infinity ..."
+ *   wrong data set path, shape, dtype          here; test/runner/job.test.ts "arguments that do not fit are refused with what is
+ *                                              wrong and what would fit"
+ *   NaN patches                                here; test/runner/rows.test.ts "a patch with NaN or infinity is zeroed for the
+ *                                              model, flagged, and predicted as NaN"
  *   truncated file, corrupt chunk, filter      here; test/runner/hdf5.test.ts "a damaged chunk is noticed ...", "a truncated
  *                                              file, an empty one ...", "an unknown filter is named ..."
- *   no ONNX, external data outside its folder  test/runner/model.test.ts "what is not an ONNX model ...", "external data are
- *                                              read from listed files inside the folder alone"
+ *   no ONNX, external data outside its folder  test/e2e/bad-model.test.ts; test/runner/model.test.ts "what is not an ONNX model
+ *                                              ...", "external data are read from listed files inside the folder alone"
  *   arguments over the limit                   here (client); test/broker/submission.test.ts "each bent ticket ..." (broker)
- *   unknown endpoint                           here (name, id); test/broker/submission.test.ts (ticket)
- *   expired, altered, re-targeted ticket       test/broker/submission.test.ts "each bent ticket is refused by name and alone";
- *                                              at the agent test/security/hostile-broker.test.ts
+ *   unknown endpoint                           here (name, id); test/broker/submission.test.ts "each bent ticket ..."
+ *   expired, altered, re-targeted ticket;      test/e2e/tickets.test.ts, at the broker and at the endpoint; every field of every
+ *   batch with a swapped or missing item       message: test/security/hostile-broker.test.ts
  *   jti used again; the same ticket again      test/broker/submission.test.ts "the same ticket again is known with its state
- *                                              ..."; test/agent/admission/admit.test.ts
- *   batch with a swapped or missing item       test/broker/submission.test.ts, test/agent/admission/admit.test.ts
- *   policy refusal, ceiling                    here; test/kernel/admission.test.ts
+ *                                              ..."; test/agent/admission/admit.test.ts "the same jti with another ticket is
+ *                                              refused, and the first one stands", "the same ticket delivered twice runs once ..."
+ *   policy refusal, ceiling                    here; test/kernel/admission.test.ts "every ceiling refuses on its own ..."
  *   path outside the rule's, by a link too     here
- *   endpoint offline, without and with a wait  here; three days of a clock: test/broker/submission.test.ts "an endpoint that
- *                                              is offline refuses clearly, and queues for three days with --queue-for"
- *   disk full at the broker                    test/broker/submission.test.ts "a full disk refuses new work by its name ..."
- *   disk full at the agent                     test/agent/agent.test.ts "a ledger that is full loses nothing ..."
- *   disk full below the store (tmpfs)          test/base/sqlite/disk.test.ts "a full disk refuses commands ..."
+ *   endpoint offline, without and with a wait  here; three days of a clock, through broker and agent: test/e2e/patience.test.ts
+ *   disk full at broker and agent (page        test/e2e/disk-full.test.ts; test/agent/agent.test.ts "a ledger that is full loses
+ *   limit, tmpfs)                              nothing ..."; below the stores: test/base/sqlite/disk.test.ts "a full disk refuses
+ *                                              commands while it is full ..."
  *   two agents with one key                    test/e2e/two-agents.test.ts; test/agent/fence.test.ts
  *   older and newer peers and stores           test/e2e/versions.test.ts
  */
@@ -249,7 +250,7 @@ async function offline(t: Test, { world }: Setting): Promise<void> {
 }
 
 t.test('bad input is answered clearly, and nothing is lost', async (t) => {
-  t.setTimeout(110_000);
+  t.setTimeout(280_000);
   const data = await makeData();
   t.teardown(() => rmSync(data, { recursive: true, force: true }));
   await using world = await startWorld({ readable: [data] });

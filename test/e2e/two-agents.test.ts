@@ -10,7 +10,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import t, { type Test } from 'tap';
 import { startWorld, type World } from './world.ts';
 
-const PATIENCE_MS = 90_000;
+const PATIENCE_MS = 120_000;
 
 interface Status {
   readonly state: string;
@@ -110,7 +110,7 @@ async function equalCopy(t: Test, world: World): Promise<void> {
 }
 
 t.test('two agents with one key', async (t) => {
-  t.setTimeout(150_000);
+  t.setTimeout(280_000);
   await using world = await startWorld();
   await t.test('a copy of the folder is fenced while the endpoint lives, and says so', (t) => olderCopy(t, world));
   await t.test('a copy that is as new as its original takes over once, and the original ends and stays fenced', (t) =>

@@ -127,7 +127,7 @@ async function refusesToStart(t: Test, start: () => ReturnType<World['farfield']
 t.test(
   'a store of a newer version is refused with what to do, and the older program has changed nothing',
   async (t) => {
-    t.setTimeout(100_000);
+    t.setTimeout(250_000);
     await using world = await startWorld();
     const call = async (what: string): Promise<void> => {
       const ran = await world.farfield('user', 'run', world.noop, '--endpoint', 'here', '--arg', 'x=json:1', '--json');

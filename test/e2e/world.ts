@@ -27,6 +27,8 @@ export interface WorldOptions {
   readonly link?: 'grpc' | 'ws' | 'auto';
   /** More lines of config.yaml of the endpoint. */
   readonly config?: string;
+  /** Folders of models besides the shipped one. */
+  readonly models?: readonly string[];
   /** Folders that the rule lets calls read. */
   readonly readable?: readonly string[];
   /** Runs the bundles of `npm run build` instead of the sources: what a site runs. */
@@ -135,7 +137,7 @@ async function build(
   await signManifests(folder, json);
   writePolicy(join(endpointState, 'policy.yaml'), endpoint, publisher.jwk, options);
   const config = [
-    `models: [${JSON.stringify(MODEL_FOLDER)}]`,
+    `models: ${JSON.stringify([MODEL_FOLDER, ...(options.models ?? [])])}`,
     `link: ${options.link ?? 'auto'}`,
     `blocks: { slots: ${options.slots ?? 2} }`,
     options.config ?? '',
