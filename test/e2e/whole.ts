@@ -15,7 +15,7 @@ import type { DelegationClaims } from '#kernel/tokens/claims.ts';
 import { openManifest, signManifest } from '#kernel/tokens/manifest.ts';
 import { Agent } from '../../agent/agent.ts';
 import { type AgentConfig, resolveAgentConfig } from '../../agent/config.ts';
-import { joinBroker } from '../../agent/identity/enrol.ts';
+import { type BrokerAddress, joinBroker } from '../../agent/identity/enrol.ts';
 import { type AgentFolder, agentFolder, prepareFolder } from '../../agent/identity/folder.ts';
 import { openIdentity, readIdentity } from '../../agent/identity/identity.ts';
 import { createEndpoint } from '../../agent/identity/root.ts';
@@ -75,28 +75,8 @@ export async function startWhole(t: Test, options: WholeOptions = {}): Promise<W
   const { clock } = setting;
   const nowS = (): number => Math.floor(clock.now() / 1000);
   const home = mkdtempSync(join(options.disk?.agent ?? tmpdir(), 'farfield-whole-'));
-  const folder = agentFolder(join(home, 'state'));
-  const { endpoint } = await createEndpoint({ name: 'site', folder, roots: join(home, 'roots'), nowS: nowS() });
-  prepareFolder(folder);
-  const invitation = await setting.broker.invite('endpoint', endpoint);
-  const broker = await joinBroker(folder, readIdentity(folder, nowS()), invitation, nowS());
   const user = await setting.user();
-  const policy = {
-    endpoint,
-    authorities: {
-      pinned: [{ kid: user.principal.kid, name: 'tester', until: nowS() + 30 * 86_400 }],
-      publishers: [{ name: 'lab', jwks: [publisher.jwk] }],
-    },
-    rules: [
-      {
-        name: 'noops',
-        who: { pin: 'tester' },
-        functions: { publisher: 'lab', names: ['test/*'] },
-        runtimes: ['process'],
-      },
-    ],
-  };
-  writeFileSync(folder.policy, JSON.stringify(policy), { mode: 0o600 });
+  const { folder, endpoint, broker } = await enrolled(setting, home, user);
   const scheduler = createTestScheduler();
   const pilots: PilotPeer[] = [];
   scheduler.onSubmit = (request) => {
@@ -175,6 +155,31 @@ export async function startWhole(t: Test, options: WholeOptions = {}): Promise<W
     },
   };
   return whole;
+}
+
+/** An endpoint in this folder that the broker knows, and whose policy lets the user run no-ops. */
+async function enrolled(
+  setting: TestBroker,
+  home: string,
+  user: TestUser,
+): Promise<{ folder: AgentFolder; endpoint: string; broker: BrokerAddress }> {
+  const nowS = Math.floor(setting.clock.now() / 1000);
+  const folder = agentFolder(join(home, 'state'));
+  const { endpoint } = await createEndpoint({ name: 'site', folder, roots: join(home, 'roots'), nowS });
+  prepareFolder(folder);
+  const invitation = await setting.broker.invite('endpoint', endpoint);
+  const broker = await joinBroker(folder, readIdentity(folder, nowS), invitation, nowS);
+  const rule = { name: 'noops', who: { pin: 'tester' }, functions: { publisher: 'lab', names: ['test/*'] } };
+  const policy = {
+    endpoint,
+    authorities: {
+      pinned: [{ kid: user.principal.kid, name: 'tester', until: nowS + 30 * 86_400 }],
+      publishers: [{ name: 'lab', jwks: [publisher.jwk] }],
+    },
+    rules: [{ ...rule, runtimes: ['process'] }],
+  };
+  writeFileSync(folder.policy, JSON.stringify(policy), { mode: 0o600 });
+  return { folder, endpoint, broker };
 }
 
 function termsOf(client: Client, endpoint: string): SubmitInput['terms'] {
