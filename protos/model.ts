@@ -140,6 +140,44 @@ const ModelView = T.Object(
   closed,
 );
 
+/** Numbers of a raw sample, before any step; what each means stands in runner/uncertainty/features.ts. */
+const FEATURE_NAMES = [
+  'log_total',
+  'log_max',
+  'log_least',
+  'log_lit',
+  'concentration',
+  'width',
+  'offset',
+  'border',
+  'log_components',
+  'roughness',
+] as const;
+
+/** How far answers can be trusted: what is compared, looked at and sampled. Everything but `score` may be left out. */
+const ModelUncertainty = T.Object(
+  {
+    /** `l2`: distance to the label. `class_probability`: 1 - p of the true class, for outputs that name classes. */
+    score: T.Union([T.Literal('l2'), T.Literal('class_probability')]),
+    /** What inputs are held against the reference by. */
+    features: T.Optional(
+      T.Array(T.Union(FEATURE_NAMES.map((name) => T.Literal(name))), { minItems: 1, maxItems: 16, uniqueItems: true }),
+    ),
+    /** Rows with a raw value at or above it are flagged; the largest value of an integer type is one in any case. */
+    saturation: T.Optional(T.Number()),
+    /**
+     * Changes of the sample under which the answer changes in a known way. `square`: the 8 symmetries of a square sample; a
+     * `point` moves with the sample (by the `reflect` of `post`), a `same` answer stays.
+     */
+    symmetries: T.Optional(
+      T.Object({ group: T.Literal('square'), answer: T.Union([T.Literal('point'), T.Literal('same')]) }, closed),
+    ),
+    /** protos/calibration.ts, made for one of the variants. */
+    calibration: T.Optional(T.Object({ file: FileName, sha256: Sha256 }, closed)),
+  },
+  closed,
+);
+
 export const Model = T.Object(
   {
     v: T.Literal(1),
@@ -193,6 +231,7 @@ export const Model = T.Object(
         closed,
       ),
     ),
+    uncertainty: T.Optional(ModelUncertainty),
     /** Cheap estimates that are scored beside the model. */
     baselines: T.Optional(T.Array(T.Literal('centre_of_mass'), { uniqueItems: true, maxItems: 4 })),
     /** For people: what rows are, and how pictures show them. Computes nothing. */
@@ -206,4 +245,10 @@ export type PreStep = Static<typeof PreStep>;
 export type PostStep = Static<typeof PostStep>;
 export type ModelVariant = Static<typeof Variant>;
 export type ModelView = Static<typeof ModelView>;
+export type FeatureName = (typeof FEATURE_NAMES)[number];
 export type StoredType = Static<typeof Stored>;
+
+/** Name of the argument that carries the rows: where model.json names none, the tensor's own. */
+export function argName({ inputs: [input] }: Model): string {
+  return input?.arg ?? input?.name ?? 'rows';
+}

@@ -5,12 +5,13 @@
  *
  * A test compares the committed file with what this prints.
  */
+import { Calibration } from '#protos/calibration.ts';
 import { Model } from '#protos/model.ts';
 import { RunnerRequest } from '#protos/runner.ts';
 
 /** The file's exact text. */
 export function schemasText(): string {
-  return `${JSON.stringify({ model: Model, request: RunnerRequest }, undefined, 1)}\n`;
+  return `${JSON.stringify({ model: Model, calibration: Calibration, request: RunnerRequest }, undefined, 1)}\n`;
 }
 
 if (import.meta.main) process.stdout.write(schemasText());
