@@ -15,19 +15,21 @@ import hashlib
 import json
 import os
 
+DESCRIPTION = "Centre of a single diffraction peak in an 11 x 11 pixel patch of raw counts."
+
 
 def sha256(path: str) -> str:
     with open(path, "rb") as f:
         return hashlib.file_digest(f, "sha256").hexdigest()
 
 
-def manifest(folder: str, version: str) -> dict:
+def manifest(folder: str, name: str, version: str, description: str) -> dict:
     file = lambda name: {"file": name, "sha256": sha256(os.path.join(folder, name))}
     return {
         "v": 1,
-        "name": "bragg-nn",
+        "name": name,
         "version": version,
-        "description": "Centre of a single diffraction peak in an 11 x 11 pixel patch of raw counts.",
+        "description": description,
         "licence": "Apache-2.0",
         "inputs": [
             {"name": "patch", "datatype": "FP32", "shape": [-1, 1, 11, 11], "dataset": "/patches", "units": "counts"}
@@ -51,9 +53,11 @@ def main() -> None:
     p = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     p.add_argument("--models", required=True)
     p.add_argument("--version", required=True)
+    p.add_argument("--name", default="bragg-nn")
+    p.add_argument("--description", default=DESCRIPTION)
     a = p.parse_args()
     path = os.path.join(a.models, "model.json")
-    text = json.dumps(manifest(a.models, a.version), indent=2)
+    text = json.dumps(manifest(a.models, a.name, a.version, a.description), indent=2)
     with open(f"{path}.tmp", "w") as f:
         f.write(text + "\n")
     os.replace(f"{path}.tmp", path)

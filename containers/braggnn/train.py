@@ -34,10 +34,9 @@ def rows_of(seed: int, chunk: int, c3_share: float) -> tuple[np.ndarray, np.ndar
     return simulate.training_rows(CHUNK, np.random.default_rng([seed, chunk]), c3_share)
 
 
-def feed(seed: int, c3_share: float, queue) -> None:
+def feed(seed: int, c3_share: float, chunk: int, queue) -> None:
     """The simulating process: keeps a few chunks ahead of the training one, until it is ended."""
     os.nice(1)
-    chunk = 0
     while True:
         queue.put(rows_of(seed, chunk, c3_share))
         chunk += 1
@@ -98,7 +97,9 @@ def parse() -> argparse.Namespace:
     p.add_argument("--rate", type=float, default=3e-3)
     p.add_argument("--warm", type=float, default=0.03, help="part of the run in which the rate rises")
     p.add_argument("--c3-share", type=float, default=0.25)
+    # One: the two halves of a batch this small wait for one another longer than they compute when others share the cores.
     p.add_argument("--threads", type=int, default=1)
+    p.add_argument("--resume", help="checkpoint to go on from; --minutes are then those of the rest")
     p.add_argument("--out", default="braggnn.pt")
     p.add_argument("--log", default="training.jsonl")
     p.add_argument("--check", action="store_true", help="check the architecture and stop")
@@ -113,23 +114,34 @@ def main() -> None:
     check(net)
     if a.check:
         return
+    saved = torch.load(a.resume, weights_only=True) if a.resume else None
+    done = 0
+    if saved is not None:
+        net.load_state_dict(saved["state"])
+        done = saved["step"] * a.batch // CHUNK + 1  # the chunk that was begun is not seen again
     context = mp.get_context("spawn")  # fork after torch has made threads can hang
     queue = context.Queue(4)
-    feeder = context.Process(target=feed, args=(a.seed, a.c3_share, queue), daemon=True)
+    feeder = context.Process(target=feed, args=(a.seed, a.c3_share, done, queue), daemon=True)
     feeder.start()
     try:
-        train(net, a, batches(queue, a.batch))
+        train(net, a, batches(queue, a.batch), saved)
     finally:
         feeder.terminate()
 
 
-def train(net: BraggNN, a: argparse.Namespace, rows) -> None:
+def train(net: BraggNN, a: argparse.Namespace, rows, saved) -> None:
     sets = held_out(a.seed)
     optimizer = torch.optim.AdamW(net.parameters(), lr=a.rate, weight_decay=1e-4, betas=(0.9, 0.98))
-    with open(a.log, "w") as log:
+    first = 0.0
+    if saved is not None:
+        first = saved["progress"]
+        # Without them the moments are those of a fresh start: they are right again after some hundred steps.
+        if "optimizer" in saved:
+            optimizer.load_state_dict(saved["optimizer"])
+    with open(a.log, "w" if saved is None else "a") as log:
         write = lambda record: (log.write(json.dumps(record) + "\n"), log.flush())
-        write({"event": "start", **vars(a), "torch": torch.__version__, "numpy": np.__version__})
-        start, step, progress, recent = time.monotonic(), 0, 0.0, []
+        write({"event": "start" if saved is None else "resume", **vars(a), "torch": torch.__version__, "numpy": np.__version__})
+        start, step, progress, recent = time.monotonic(), 0 if saved is None else saved["step"], first, []
         while progress < 1:
             for group in optimizer.param_groups:
                 group["lr"] = rate_at(progress, a.rate, a.warm)
@@ -142,7 +154,7 @@ def train(net: BraggNN, a: argparse.Namespace, rows) -> None:
             recent.append(loss.item())
             step += 1
             seconds = time.monotonic() - start
-            progress = seconds / (60 * a.minutes) if a.minutes else step / a.steps
+            progress = first + (1 - first) * seconds / (60 * a.minutes) if a.minutes else step / a.steps
             if step % 200 == 0 or progress >= 1:
                 figures = measure(net, sets) if step % 400 == 0 or progress >= 1 else {}
                 write(
@@ -157,7 +169,8 @@ def train(net: BraggNN, a: argparse.Namespace, rows) -> None:
                     }
                 )
                 recent.clear()
-                torch.save({"state": net.state_dict(), "step": step, "options": vars(a)}, a.out)
+                kept = {"state": net.state_dict(), "optimizer": optimizer.state_dict(), "progress": progress}
+                torch.save({**kept, "step": step, "options": vars(a)}, a.out)
         write({"event": "end", "step": step, "seconds": round(time.monotonic() - start, 1)})
 
 

@@ -1,13 +1,12 @@
 /** The model on simulated detectors unlike the one of the validation set, beside centre of mass and fit. */
 import { createSeededRandom } from '#base/random.ts';
 import { SCENARIOS, type Scenario, simulate } from './detectors.ts';
-import { type Estimates, estimate, METHODS, type Method } from './methods.ts';
+import { estimate, type Scores, scoreSet } from './methods.ts';
 import type { OpenModel } from './predict.ts';
-import { byGroup, type Table } from './score.ts';
 
 export interface BreadthRow {
   readonly scenario: Scenario;
-  readonly scores: Readonly<Record<Method, Table>>;
+  readonly scores: Scores;
   readonly medianLit: number;
 }
 
@@ -18,11 +17,10 @@ export async function breadth(model: OpenModel, rows: number): Promise<readonly 
   const out: BreadthRow[] = [];
   for (const scenario of SCENARIOS) {
     const { patches, xy } = simulate(scenario.detector, rows, createSeededRandom(`breadth ${scenario.name}`));
-    const estimates: Estimates = await estimate(model, patches);
-    const table = (method: Method): Table => byGroup(estimates[method], xy, estimates.lit);
-    const [model_, centreOfMass, fit] = METHODS.map(table) as [Table, Table, Table];
+    const estimates = await estimate(model, patches);
+    const scores = scoreSet({ name: scenario.name, patches, xy }, estimates);
     const medianLit = estimates.lit.toSorted()[Math.floor(rows / 2)] as number;
-    out.push({ scenario, scores: { model: model_, centreOfMass, fit }, medianLit });
+    out.push({ scenario, scores, medianLit });
   }
   return out;
 }

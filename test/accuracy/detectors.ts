@@ -27,6 +27,8 @@ export interface Detector {
   readonly readNoise: number;
   readonly saturation: number;
   readonly threshold: number;
+  /** Whether the threshold is taken off what is above it. */
+  readonly subtracts?: boolean;
   /** Counts under the peak that nobody removed. */
   readonly background: Range;
   /** Change of the background per px, as a normal's width. */
@@ -92,6 +94,7 @@ export const SCENARIOS: readonly Scenario[] = [
   variant('read noise x 2', { readNoise: 40 }),
   variant('threshold / 4, low noise', { threshold: T / 4, readNoise: 5, background: [0, 4] }),
   variant('threshold x 3', { threshold: 3 * T, height: [280, 14_400] }),
+  variant('threshold subtracted', { subtracts: true }),
   variant('saturated, 1-5 x', { height: [14_400, 72_000] }),
   variant('saturated, 5-20 x', { height: [72_000, 288_000] }, false),
   variant('sigma 0.35-0.5 px', { sigma: [0.35, 0.5] }),
@@ -168,10 +171,11 @@ function addPeak(ideal: Float64Array, peak: Profile, integrates: boolean): void 
 }
 
 function count(ideal: Float64Array, detector: Detector, draws: Draws): Float64Array {
-  const { gain, readNoise, saturation, threshold } = detector;
+  const { gain, readNoise, saturation, threshold, subtracts = false } = detector;
   return ideal.map((mean) => {
     const counts = Math.min(gain * draws.poisson(mean / gain) + readNoise * draws.normal(), saturation);
-    return counts < threshold ? 0 : counts;
+    if (counts < threshold) return 0;
+    return subtracts ? counts - threshold : counts;
   });
 }
 

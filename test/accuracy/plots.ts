@@ -8,10 +8,17 @@ import type { Scored } from './main.ts';
 import { METHODS, type Method } from './methods.ts';
 import { rowsOf } from './score.ts';
 
-const STYLE = { model: '#0077bb', centreOfMass: '#ee7733', fit: '#228833', limit: '#222222' } as const;
+const STYLE = {
+  model: '#0077bb',
+  centreOfMass: '#ee7733',
+  centreOfMassAbove: '#aa3377',
+  fit: '#228833',
+  limit: '#222222',
+} as const;
 const WORDS: Readonly<Record<keyof typeof STYLE, string>> = {
   model: 'model',
   centreOfMass: 'centre of mass',
+  centreOfMassAbove: 'centre of mass above threshold',
   fit: 'pseudo-Voigt fit',
   limit: 'Cramér-Rao limit',
 };
@@ -106,7 +113,7 @@ function legend(keys: readonly (keyof typeof STYLE)[], x: number, y: number): st
 
 /** Colour is never the only cue. */
 function dashes(key: keyof typeof STYLE): string {
-  const pattern = { model: '', centreOfMass: '7 3', fit: '2 3', limit: '10 3 2 3' }[key];
+  const pattern = { model: '', centreOfMass: '7 3', centreOfMassAbove: '4 4', fit: '2 3', limit: '10 3 2 3' }[key];
   return pattern === '' ? '' : `stroke-dasharray="${pattern}"`;
 }
 
@@ -149,7 +156,7 @@ function errorByLit({ set, estimates }: Scored): string {
     ),
     ...curves,
     limit,
-    ...legend([...METHODS, 'limit'], 500, 66),
+    ...legend([...METHODS, 'limit'], 430, 66),
   ]);
 }
 
@@ -206,7 +213,7 @@ function distributions(scored: readonly Scored[]): string {
   return page(width, 410, title, [
     text(70, 24, title, 'font-weight="bold"'),
     ...panels,
-    ...METHODS.flatMap((key, i) => legend([key], 70 + 170 * i, 390)),
+    ...METHODS.flatMap((key, i) => legend([key], 70 + 240 * i, 390)),
   ]);
 }
 
@@ -242,7 +249,8 @@ function dumbbells(rows: readonly BreadthRow[]): string {
   const x = logAxis(0.015, 4, frame.left, frame.left + frame.width);
   const marks = rows.flatMap(({ scenario, scores }, i) => {
     const y = frame.top + 22 * i + 12;
-    const [model, mass, fit] = METHODS.map((method) => x(scores[method].all?.mean ?? Number.NaN)) as [
+    const [model, mass, above, fit] = METHODS.map((method) => x(scores[method].all?.mean ?? Number.NaN)) as [
+      number,
       number,
       number,
       number,
@@ -252,6 +260,7 @@ function dumbbells(rows: readonly BreadthRow[]): string {
       line(mass, y, model, y, '#999', 'stroke-width="2"'),
       `<circle cx="${f(model)}" cy="${y}" r="5" fill="${STYLE.model}"/>`,
       `<rect x="${f(mass - 4)}" y="${y - 4}" width="8" height="8" fill="#fff" stroke="${STYLE.centreOfMass}" stroke-width="2"/>`,
+      `<path d="M${f(above)} ${y - 5}l5 9h-10z" fill="none" stroke="${STYLE.centreOfMassAbove}" stroke-width="1.5"/>`,
       `<path d="M${f(fit)} ${y - 4}v8m-4 -4h8" stroke="${STYLE.fit}" stroke-width="2"/>`,
     ];
   });
@@ -263,7 +272,7 @@ function dumbbells(rows: readonly BreadthRow[]): string {
       'Mean error on simulated detectors, 2,000 rows each; * outside what the model is meant for',
       'font-weight="bold"',
     ),
-    `<text x="12" y="46" ${TEXT}><tspan fill="${STYLE.model}">● model</tspan>  <tspan fill="${STYLE.centreOfMass}">□ centre of mass</tspan>  <tspan fill="${STYLE.fit}">+ pseudo-Voigt fit</tspan></text>`,
+    `<text x="12" y="46" ${TEXT}><tspan fill="${STYLE.model}">● model</tspan>  <tspan fill="${STYLE.centreOfMass}">□ centre of mass</tspan>  <tspan fill="${STYLE.centreOfMassAbove}">△ centre of mass above threshold</tspan>  <tspan fill="${STYLE.fit}">+ pseudo-Voigt fit</tspan></text>`,
     ...axes(frame, [x, [0.02, 0.05, 0.1, 0.2, 0.5, 1, 2], 'mean error (px, logarithmic)'], [none, [], '']),
     ...marks,
   ]);

@@ -17,13 +17,13 @@ const px = (value: number): string => value.toFixed(4).padStart(9);
 
 export function setTable({ name }: LabelledSet, scores: Scores, fits: FitCounts): string {
   const line = (method: string, group: string, s: Summary): string =>
-    `  ${method.padEnd(14)}${group.padEnd(7)}${String(s.n).padStart(7)}${COLUMNS.map((c) => px(s[c])).join('')}${
+    `  ${method.padEnd(18)}${group.padEnd(7)}${String(s.n).padStart(7)}${COLUMNS.map((c) => px(s[c])).join('')}${
       s.ratio === undefined ? '' : s.ratio.toFixed(2).padStart(9)
     }`;
   const limited = scores.model.all?.ratio !== undefined;
   return [
     `\n${name}: ${WORDS[name] ?? ''} (px)`,
-    `  ${'method'.padEnd(14)}${'lit'.padEnd(7)}${'n'.padStart(7)}${COLUMNS.map((c) => c.padStart(9)).join('')}${limited ? '   /limit' : ''}`,
+    `  ${'method'.padEnd(18)}${'lit'.padEnd(7)}${'n'.padStart(7)}${COLUMNS.map((c) => c.padStart(9)).join('')}${limited ? '   /limit' : ''}`,
     ...METHODS.flatMap((method) => Object.entries(scores[method]).map(([group, s]) => line(method, group, s))),
     `  fits: ${fits.failed} of ${fits.rows} failed and were answered by the centre of mass; ${fits.free} had fewer lit pixels than parameters`,
   ].join('\n');
@@ -46,7 +46,7 @@ export function breadthTable(rows: readonly BreadthRow[]): string {
   const pair = (s: Summary | undefined): string => (s === undefined ? '' : `${px(s.mean)}${px(s.p95)}`);
   return [
     '\nother detectors, simulated (mean and P95, px; * lies outside what the model is meant for)',
-    `  ${''.padEnd(width)}${'lit'.padStart(5)}${'model'.padStart(18)}${'centre of mass'.padStart(18)}${'fit'.padStart(18)}  clearly worse than the centre of mass`,
+    `  ${''.padEnd(width)}${'lit'.padStart(5)}${'model'.padStart(18)}${'centre of mass'.padStart(18)}${'above threshold'.padStart(18)}${'fit'.padStart(18)}  clearly worse than the centre of mass`,
     ...rows.map((row) => {
       const { scenario, scores, medianLit } = row;
       const name = `${scenario.name}${scenario.meant ? '' : ' *'}`.padEnd(width);
