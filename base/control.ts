@@ -13,7 +13,7 @@
  */
 
 import { once } from 'node:events';
-import { chmodSync, closeSync, lstatSync, openSync, rmSync } from 'node:fs';
+import { closeSync, lstatSync, openSync, rmSync } from 'node:fs';
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import { createConnection } from 'node:net';
 import { basename, dirname, join, resolve } from 'node:path';
@@ -153,7 +153,14 @@ async function clearStale(path: string, name: string): Promise<void> {
 }
 
 async function listen(server: Server, path: string): Promise<void> {
-  server.listen(path);
+  // Closed to others from its first moment: a client that looks between `bind` and a chmod would refuse it (N1). Node binds
+  // within this call.
+  const before = process.umask(0o177);
+  try {
+    server.listen(path);
+  } finally {
+    process.umask(before);
+  }
   // A failure arrives as `error`, which `once` turns into a rejection.
   await once(server, 'listening');
 }
@@ -180,7 +187,6 @@ export async function serveControl(socketPath: string, handlers: ControlHandlers
   try {
     await clearStale(path, name.path);
     await listen(server, name.path);
-    chmodSync(path, 0o600);
   } catch (error) {
     server.close();
     name[Symbol.dispose]();

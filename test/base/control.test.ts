@@ -120,8 +120,10 @@ t.test('a stream that is cut off is no stream that ended', async (t) => {
 
 t.test('the socket is closed to others, and a folder that is open to them is refused on both sides', async (t) => {
   const path = newSocket();
+  const umask = process.umask();
   const server = await serveControl(path, handlers);
-  t.equal(statSync(path).mode & 0o777, 0o600);
+  t.equal(statSync(path).mode & 0o777, 0o600, 'from its first moment: nothing narrows it afterwards');
+  t.equal(process.umask(), umask, 'and files that are made later have their own modes');
   t.equal(statSync(join(path, '..')).mode & 0o777, 0o700);
   chmodSync(path, 0o666);
   await t.rejects(callControl(path, 'echo'), { code: 'E_FORBIDDEN' });
