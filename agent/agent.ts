@@ -31,7 +31,7 @@ import { openPilots, type Pilots } from './blocks/pilots.ts';
 import type { ResolvedAgentConfig } from './config.ts';
 import type { AgentControl, AgentStatus } from './control.ts';
 import { createFileStage } from './files.ts';
-import type { BrokerAddress } from './identity/enrol.ts';
+import type { BrokerAddress } from './identity/broker.ts';
 import type { AgentFolder } from './identity/folder.ts';
 import { type IdentitySource, signStatus } from './identity/identity.ts';
 import { BrokerLink, type LinkEnd } from './link/broker-link.ts';

@@ -14,7 +14,7 @@ import { createReadStream, createWriteStream, existsSync } from 'node:fs';
 import { readdir, rename, rm, stat, utimes } from 'node:fs/promises';
 import { join } from 'node:path';
 import { pipeline } from 'node:stream/promises';
-import { Agent, type Dispatcher, request } from 'undici';
+import type { Agent, Dispatcher } from 'undici';
 import type { Clock } from '#base/clock.ts';
 import type { Random } from '#base/random.ts';
 import { FarfieldError, isErrorCode } from '#kernel/errors.ts';
@@ -50,7 +50,12 @@ export interface Blobs extends AsyncDisposable {
 const hexOf = (digest: string): string => digest.slice(digest.indexOf(':') + 1);
 
 export function createBlobs(options: BlobsOptions): Blobs {
-  const agent = new Agent({ connect: { ca: options.ca }, connections: 4, bodyTimeout: 0 });
+  // Loaded by the first transfer: most agents run for hours without one, and the client is 10 MB of their memory.
+  let opened: Promise<{ undici: typeof import('undici'); agent: Agent }> | undefined;
+  const open = async (): Promise<{ undici: typeof import('undici'); agent: Agent }> => {
+    const undici = await import('undici');
+    return { undici, agent: new undici.Agent({ connect: { ca: options.ca }, connections: 4, bodyTimeout: 0 }) };
+  };
   const fetching = new Map<string, Promise<string>>();
   // Thumbprints are base64url, so they are file names.
   const cached = (principal: string, digest: string): string => join(options.cache, `${principal}.${hexOf(digest)}`);
@@ -60,9 +65,11 @@ export function createBlobs(options: BlobsOptions): Blobs {
     path: string,
     more: Partial<Dispatcher.RequestOptions> = {},
   ): Promise<Dispatcher.ResponseData> => {
+    opened ??= open();
+    const { undici, agent } = await opened;
     let answer: Dispatcher.ResponseData;
     try {
-      answer = await request(new URL(path, options.url), {
+      answer = await undici.request(new URL(path, options.url), {
         ...more,
         method,
         dispatcher: agent,
@@ -132,7 +139,9 @@ export function createBlobs(options: BlobsOptions): Blobs {
       await answer.body.dump();
     },
     drop: (hex) => rm(join(options.spool, hex), { force: true }),
-    [Symbol.asyncDispose]: () => agent.destroy(),
+    async [Symbol.asyncDispose]() {
+      await (await opened)?.agent.destroy();
+    },
   };
 }
 

@@ -20,7 +20,7 @@ import { FarfieldError } from '#kernel/errors.ts';
 import { Agent } from './agent.ts';
 import { type ResolvedAgentConfig, readAgentConfig } from './config.ts';
 import { controlHandlers } from './control.ts';
-import { type BrokerAddress, readBroker } from './identity/enrol.ts';
+import { type BrokerAddress, readBroker } from './identity/broker.ts';
 import { agentFolder, prepareFolder } from './identity/folder.ts';
 import { openIdentity } from './identity/identity.ts';
 import { forgetEnd, noteEnd } from './last-end.ts';

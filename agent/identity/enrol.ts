@@ -2,26 +2,17 @@
  * Joining a broker: a one-use invitation, bound to this endpoint's id, is redeemed over TLS that is pinned to the CA inside it.
  * What is kept afterwards is no secret: where the broker is, and how to know it.
  */
-import { readFileSync } from 'node:fs';
 import type { Static } from 'typebox';
 import { Agent, request } from 'undici';
-import { errno, writeDurable } from '#base/files.ts';
-import { fromBase64Url, fromUtf8 } from '#kernel/bytes.ts';
+import { writeDurable } from '#base/files.ts';
+import { fromBase64Url } from '#kernel/bytes.ts';
 import { FarfieldError, isErrorCode } from '#kernel/errors.ts';
 import { parseStrict } from '#kernel/json.ts';
 import { assertShape } from '#kernel/schema.ts';
 import { EnrolReply, ErrorBody, Invitation, ROUTES } from '#protos/http.ts';
+import type { BrokerAddress } from './broker.ts';
 import type { AgentFolder } from './folder.ts';
 import type { Identity } from './identity.ts';
-
-export interface BrokerAddress {
-  readonly url: string;
-  /** `host:port` or URL of the link port. */
-  readonly grpc: string;
-  /** PEM of the broker's own CA. */
-  readonly ca: string;
-  readonly brokerId: string;
-}
 
 /** The invitation inside `ff1....`; its secret is good once and never written down here. */
 export function readInvitation(token: string): Invitation {
@@ -99,19 +90,6 @@ function refusalOf(text: string, status: number): FarfieldError {
     return new FarfieldError(
       'E_UNAVAILABLE',
       `the broker answered ${status} without a Farfield error; is something else listening there?`,
-    );
-  }
-}
-
-/** Where the broker is; throws with what to do where nobody joined yet. */
-export function readBroker(folder: AgentFolder): BrokerAddress {
-  try {
-    return JSON.parse(fromUtf8(readFileSync(folder.broker))) as BrokerAddress;
-  } catch (reason) {
-    if (errno(reason) !== 'ENOENT') throw reason;
-    throw new FarfieldError(
-      'E_NOT_FOUND',
-      'this endpoint has joined no broker yet; run `farfield endpoint join TOKEN` with the token of `farfield broker invite --endpoint`',
     );
   }
 }
