@@ -22,6 +22,7 @@ export async function openClient(context: CliContext): Promise<ClientSetting> {
     clock: context.clock,
     random: context.random,
     noteTickets: (tickets) => home.noteTickets(tickets),
+    sentTicket: async (id) => (await home.sentTickets()).findLast((sent) => sent.id === id),
     minSeq: (endpoint) => seqOf.get(endpoint) ?? 1,
     onNotice: (message) => writeLine(context.stderr, `note: ${plain(message)}`),
   });

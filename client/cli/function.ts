@@ -12,7 +12,7 @@ import { FarfieldError } from '#kernel/errors.ts';
 import { assertShape } from '#kernel/schema.ts';
 import { type ManifestClaims, ManifestClaims as ManifestShape } from '#kernel/tokens/claims.ts';
 import { openManifest, signManifest } from '#kernel/tokens/manifest.ts';
-import { Model } from '#protos/model.ts';
+import { argName, Model } from '#protos/model.ts';
 import { openHome } from '../ts/home.ts';
 
 interface SignOptions {
@@ -81,7 +81,7 @@ async function modelManifest(folder: string, runtimes: readonly string[]): Promi
     kind: 'model',
     adapter: 'ort',
     args: [
-      { name: 'patches', types: ['hdf5', 'npy'] },
+      { name: argName(model), types: ['hdf5', 'npy'] },
       { name: 'truth', types: ['hdf5', 'npy'], optional: true },
     ],
     models: [{ name: model.name, digest: await digestDirectory(folder) }],

@@ -27,6 +27,7 @@ const VERBS: Record<string, { readonly about: string; readonly load: () => Promi
   status: { about: 'where your calls are', load: () => import('./status.ts') },
   logs: { about: 'what a call prints', load: () => import('./logs.ts') },
   result: { about: 'fetch and verify a result', load: () => import('./result.ts') },
+  receipt: { about: 'export the signed proof of one result, and check one', load: () => import('./receipt.ts') },
   cancel: { about: 'cancel a call, or some of its items', load: () => import('./cancel.ts') },
   events: { about: 'follow everything of yours', load: () => import('./events.ts') },
   endpoint: { about: 'deploy and run an endpoint (site admins)', load: () => import('../../agent/cli/endpoint.ts') },
@@ -48,13 +49,16 @@ export async function runCli(argv: readonly string[], context: CliContext): Prom
     .version('0.1.0')
     .addHelpText('after', EXIT_TEXT)
     .showSuggestionAfterError()
+    .showHelpAfterError('`farfield --help` lists the verbs, `farfield VERB --help` what a verb takes')
     .exitOverride()
     .configureOutput({
       writeOut: (text) => context.stdout.write(text),
       writeErr: (text) => context.stderr.write(text),
     });
   const json = argv.includes('--json');
-  const word = argv.find((arg) => !arg.startsWith('-'));
+  const words = argv.filter((arg) => !arg.startsWith('-'));
+  // `help run` is about the verb after it.
+  const word = words[0] === 'help' ? words[1] : words[0];
   try {
     const verb = word === undefined ? undefined : VERBS[word];
     if (verb === undefined)
@@ -64,11 +68,18 @@ export async function runCli(argv: readonly string[], context: CliContext): Prom
     await program.parseAsync([...argv], { from: 'user' });
     return EXIT.ok;
   } catch (cause) {
-    if (cause instanceof CommanderError) return cause.exitCode === 0 ? EXIT.ok : EXIT.usage;
+    if (cause instanceof CommanderError) return usageExit(context, cause, json);
     const error = FarfieldError.from(cause);
     reportError(context, error, json);
     return exitCodeOf(error);
   }
+}
+
+/** Commander has written its message for people; with --json the error is the last line of stdout as every other is. */
+function usageExit(context: CliContext, cause: CommanderError, json: boolean): number {
+  if (cause.exitCode === 0) return EXIT.ok;
+  if (json) reportError(context, new FarfieldError('E_USAGE', cause.message.replace(/^error: /, '')), true);
+  return EXIT.usage;
 }
 
 /** Commander does not pass these on to commands that a verb file adds. */

@@ -1,6 +1,8 @@
 /** `farfield result`: attach to a call, wait for it if need be, fetch and verify. */
 import type { Command } from 'commander';
 import { type RegisterVerb, writeJson } from '#base/cli.ts';
+import type { FarfieldError } from '#kernel/errors.ts';
+import { outcomeError } from '../ts/outcome.ts';
 import { openClient, parseTarget } from './common.ts';
 import { deliver, outcomeJson } from './outcomes.ts';
 import { createProgress } from './progress.ts';
@@ -21,8 +23,14 @@ export const register: RegisterVerb = (program, context) => {
       await using _client = client;
       const ticket = await client.attach(target.ticket);
       if (options.all === true) {
-        for (let i = 0; i < ticket.n; i++)
-          writeJson(context.stdout, outcomeJson(await follow(context, ticket, i, line)));
+        let failure: FarfieldError | undefined;
+        for (let i = 0; i < ticket.n; i++) {
+          const outcome = await follow(context, ticket, i, line);
+          writeJson(context.stdout, outcomeJson(outcome));
+          failure ??= outcomeError(outcome);
+        }
+        // Every line was written; the first failure decides how the verb ends.
+        if (failure !== undefined) throw failure;
         return;
       }
       await deliver(context, client, await follow(context, ticket, target.item ?? 0, line), options.out, json);

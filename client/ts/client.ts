@@ -19,6 +19,7 @@ import { type BlobRef, downloadBlob, uploadBlob } from './blobs.ts';
 import { type BrokerEvent, followEvents } from './events.ts';
 import type { SentTicket, Session } from './home.ts';
 import { type BrokerAddress, type BrokerHttp, createBrokerHttp } from './http.ts';
+import type { ReceiptFile } from './receipt-file.ts';
 import { createReceiver, type KnownEndpoint } from './receiver.ts';
 import { createSender, type TicketReply } from './sender.ts';
 import { type ItemInput, type SignedTicket, signTicket, type TicketTerms } from './submission.ts';
@@ -35,6 +36,8 @@ export interface ClientOptions {
   readonly minSeq?: (endpoint: string) => number;
   /** Things a person should look at: a differing receipt, a cut stream. */
   readonly onNotice?: (message: string) => void;
+  /** What was noted of a ticket that this user sent earlier. */
+  readonly sentTicket?: (id: string) => Promise<SentTicket | undefined>;
   /** How long a submit is sent again while the broker does not answer. */
   readonly submitPatienceMs?: number;
 }
@@ -69,6 +72,8 @@ export interface Client extends AsyncDisposable {
   attach(id: string): Promise<Ticket>;
   status(id: string): Promise<TicketStatus>;
   list(): Promise<readonly TicketStatus[]>;
+  /** The receipt of one item that has ended, as a file that anybody can check offline. */
+  receipt(id: string, item: number): Promise<ReceiptFile>;
   /** Sends a signed cancel; returns how many items were open. */
   cancel(id: string, items?: readonly number[]): Promise<number>;
   endpoint(id: string): Promise<KnownEndpoint>;
@@ -108,15 +113,18 @@ export function createClient(options: ClientOptions): Client {
     async note(tickets) {
       const at = Math.floor(clock.now() / 1000);
       await options.noteTickets?.(
-        tickets.map(({ id, hash, jti, endpoint, n, fn }) => ({ id, hash, jti, endpoint, n, fn, at })),
+        tickets.map(({ id, hash, jti, endpoint, n, fn, overS }) => ({ id, hash, jti, endpoint, n, fn, at, overS })),
       );
     },
   });
   const listeners: ((event: BrokerEvent) => void)[] = [];
   const stop = new AbortController();
   let stream: Stream | undefined;
+  let refused: FarfieldError | undefined;
 
-  const connect = (): Promise<void> => {
+  const connect = async (): Promise<void> => {
+    // A stream that the broker closed for good would leave whoever submits now waiting for what never comes.
+    if (refused !== undefined) throw refused;
     stream ??= openStream({
       http,
       clock,
@@ -128,9 +136,12 @@ export function createClient(options: ClientOptions): Client {
         receiver.onEvent(event);
       },
       onGap: receiver.refetch,
-      onRefused: receiver.failAll,
+      onRefused(error) {
+        refused = error;
+        receiver.failAll(error);
+      },
     });
-    return stream.opened;
+    await stream.opened;
   };
   const status = (id: string): Promise<TicketStatus> =>
     http.json<TicketStatus>({ method: 'GET', path: ROUTES.status.url.replace(':id', id) });
@@ -146,7 +157,8 @@ export function createClient(options: ClientOptions): Client {
     async submit(input) {
       await connect();
       const signed = signInput(options, input);
-      const ticket = receiver.track({ id: signed.id, hash: signed.hash, endpoint: signed.endpoint, n: signed.n });
+      const { id, hash, endpoint, n, overS } = signed;
+      const ticket = receiver.track({ id, hash, endpoint, n }, overS);
       try {
         const reply = taken(await sender.send(signed, input.manifest));
         // A ticket that the broker knew may have ended before this stream began.
@@ -160,13 +172,25 @@ export function createClient(options: ClientOptions): Client {
     async attach(id) {
       await connect();
       const known = await status(id);
-      const ticket = receiver.track({ id, hash: undefined, endpoint: known.endpoint, n: known.n });
+      const sent = await options.sentTicket?.(id);
+      const facts = { id, hash: sent?.hash, endpoint: sent?.endpoint ?? known.endpoint, n: sent?.n ?? known.n };
+      const ticket = receiver.track(facts, sent?.overS);
       await receiver.fetch(id);
       return ticket;
     },
     async list() {
-      return (await http.json<{ tickets: TicketStatus[] }>({ method: 'GET', path: ROUTES.list.url })).tickets;
+      const found = new Map<string, TicketStatus>();
+      for (let path: string | undefined = ROUTES.list.url; path !== undefined; ) {
+        const known = found.size;
+        const page: { tickets: TicketStatus[] } = await http.json({ method: 'GET', path });
+        for (const each of page.tickets) found.set(each.id, each);
+        const oldest = page.tickets.at(-1);
+        // A page that brings nothing new ends it, whatever the broker makes of `before`.
+        path = oldest === undefined || found.size === known ? undefined : `${ROUTES.list.url}?before=${oldest.id}`;
+      }
+      return [...found.values()];
     },
+    receipt: receiver.receipt,
     async cancel(id, items) {
       const body = cancelBody(options, await status(id), items);
       const path = ROUTES.cancel.url.replace(':id', id);
@@ -183,6 +207,7 @@ export function createClient(options: ClientOptions): Client {
       stop.abort();
       await stream?.ended;
       await receiver.settled();
+      receiver[Symbol.dispose]();
       await http[Symbol.asyncDispose]();
     },
   };

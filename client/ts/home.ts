@@ -39,6 +39,8 @@ export interface SentTicket {
   readonly fn: string;
   readonly n: number;
   readonly at: number;
+  /** Until when a receipt may come, seconds since 1970. */
+  readonly overS?: number;
 }
 
 export interface Home {

@@ -8,13 +8,22 @@
 import type { Clock } from '#base/clock.ts';
 import { openDescriptor } from '#kernel/endpoint.ts';
 import { FarfieldError, isErrorCode } from '#kernel/errors.ts';
-import { thumbprint } from '#kernel/ids.ts';
+import { invocationId, thumbprint } from '#kernel/ids.ts';
 import { parseToken, type Token } from '#kernel/jws.ts';
-import { openPack, type PackJson, packFromJson } from '#kernel/receipts.ts';
-import { type EndpointView, type ItemsEvent, type RefusalEvent, ROUTES, type RunningEvent } from '#protos/http.ts';
+import { type OpenedPack, openPack, type PackJson, packFromJson } from '#kernel/receipts.ts';
+import {
+  type EndpointView,
+  type ItemsEvent,
+  type RefusalEvent,
+  ROUTES,
+  type RunningEvent,
+  type TicketStatus,
+} from '#protos/http.ts';
 import type { BrokerEvent } from './events.ts';
 import type { BrokerHttp } from './http.ts';
+import { type ReceiptFile, receiptOf } from './receipt-file.ts';
 import { createTracked, type Tracked, type TrackedFacts } from './tracker.ts';
+import { createDeadlines, type EndedByWord, isEndedByWord, overdueError, wordError } from './unresolved.ts';
 
 export interface KnownEndpoint extends EndpointView {
   readonly descriptorToken: Token<'farfield-endpoint+jwt'>;
@@ -29,6 +38,9 @@ export interface ReceiverOptions {
   readonly notice: (message: string) => void;
 }
 
+/** Items in one question about states: a URL of some 2 KB. */
+const ITEMS_A_QUESTION = 400;
+
 interface PackPage {
   readonly packs: PackJson[];
   /** Where the next page begins; absent on the last. */
@@ -38,15 +50,19 @@ interface PackPage {
 export interface Receiver {
   readonly onEvent: (event: BrokerEvent) => void;
   endpoint(id: string, fresh: boolean): Promise<KnownEndpoint>;
-  track(facts: TrackedFacts): Tracked;
+  /** Waits for its receipts until `overS`, seconds since 1970; for good where nobody knows. */
+  track(facts: TrackedFacts, overS?: number): Tracked;
   forget(id: string): void;
-  /** Asks the broker for the packs of a ticket and takes them. */
+  /** Asks the broker for the packs of a ticket and takes them; what has none and was ended by its word fails. */
   fetch(id: string): Promise<void>;
+  /** The receipt of one item that has ended, as a file that proves itself. */
+  receipt(id: string, i: number): Promise<ReceiptFile>;
   /** The same for every open ticket, after a gap in the event stream. */
   refetch(): void;
   failAll(error: FarfieldError): void;
   /** Resolves when every pack that came so far was looked at. */
   settled(): Promise<void>;
+  [Symbol.dispose](): void;
 }
 
 export function createReceiver(options: ReceiverOptions): Receiver {
@@ -55,21 +71,33 @@ export function createReceiver(options: ReceiverOptions): Receiver {
   const endpoint = createEndpoints(options);
   let opening: Promise<void> = Promise.resolve();
 
-  const takePack = async (json: PackJson): Promise<void> => {
+  const open = async (json: PackJson): Promise<{ opened: OpenedPack; known: KnownEndpoint }> => {
     const pack = packFromJson(json);
     const { claims } = parseToken('farfield-receipts+jwt', pack.receipts);
     let known = await endpoint(claims.endpoint, false);
     // An unknown online key may be a newer one: only a newer descriptor by the root can say so.
     if (claims.iss !== thumbprint(known.descriptorToken.claims.sign)) known = await endpoint(claims.endpoint, true);
-    const opened = openPack(pack, { endpoint: known.id, onlineKey: known.descriptorToken.claims.sign, principal });
+    return {
+      opened: openPack(pack, { endpoint: known.id, onlineKey: known.descriptorToken.claims.sign, principal }),
+      known,
+    };
+  };
+
+  const takePack = async (json: PackJson): Promise<void> => {
+    const { opened, known } = await open(json);
     for (const [index, columns] of opened.pack.tickets.entries()) {
       const entry = tracked.get(columns.id);
       if (entry === undefined) continue;
       const stranger = entry.endpoint !== known.id || (entry.hash !== undefined && entry.hash !== columns.ticketHash);
       if (stranger) notice(`a receipt for ${columns.id} is by another endpoint or for another ticket: ignored`);
       else entry.settle(opened, index);
-      if (entry.remaining === 0) tracked.delete(columns.id);
+      if (entry.remaining === 0) forget(columns.id);
     }
+  };
+
+  const forget = (id: string): void => {
+    tracked.delete(id);
+    deadlines.delete(id);
   };
 
   const take = (packs: readonly PackJson[]): Promise<void> => {
@@ -81,18 +109,25 @@ export function createReceiver(options: ReceiverOptions): Receiver {
     return opening;
   };
 
-  const fetch = async (id: string): Promise<void> => {
-    const path = ROUTES.result.url.replace(':id', id);
-    // The broker pages them, so that a large batch is no single answer of hundreds of MiB.
-    for (let after: number | undefined = 0; after !== undefined; ) {
-      const page: PackPage = await http.json<PackPage>({
-        method: 'GET',
-        path: after === 0 ? path : `${path}?after=${after}`,
-      });
-      await take(page.packs);
-      after = page.more;
-    }
+  const fetchPacks = async (id: string): Promise<void> => {
+    for await (const packs of pages(http, id)) await take(packs);
   };
+
+  const fetch = async (id: string): Promise<void> => {
+    await fetchPacks(id);
+    const entry = tracked.get(id);
+    if (entry === undefined || entry.remaining === 0) return;
+    const ended = await endedByWord(http, entry);
+    // What ended between the two questions has its receipt by now.
+    if (ended.size > 0) await fetchPacks(id);
+    for (const [state, items] of ended) entry.fail(items, wordError(id, state));
+  };
+
+  // The last question: a receipt that is at the broker ends the ticket as it would have at any time (U2).
+  const deadlines = createDeadlines(options.clock, (id) => {
+    const fail = (): void => tracked.get(id)?.fail('all', overdueError(id));
+    fetch(id).then(fail, fail);
+  });
 
   const refetch = (): void => {
     for (const id of tracked.keys()) fetch(id).catch((cause: unknown) => notice(FarfieldError.from(cause).message));
@@ -111,18 +146,65 @@ export function createReceiver(options: ReceiverOptions): Receiver {
     onEvent,
     endpoint,
     fetch,
+    async receipt(id, i) {
+      for await (const packs of pages(http, id)) {
+        for (const json of packs) {
+          const { opened, known } = await open(json);
+          const found = receiptOf(opened, known.descriptor, id, i);
+          if (found !== undefined) return found;
+        }
+      }
+      const target = invocationId(id, i);
+      throw new FarfieldError(
+        'E_NOT_FOUND',
+        `there is no receipt of ${target} yet. \`farfield status ${id}\` shows it`,
+      );
+    },
     refetch,
-    track(facts) {
+    track(facts, overS) {
       const entry = tracked.get(facts.id) ?? createTracked(facts, notice);
+      entry.reopen();
       tracked.set(facts.id, entry);
+      if (overS !== undefined) deadlines.set(facts.id, overS);
       return entry;
     },
-    forget: (id) => void tracked.delete(id),
+    forget,
     failAll(error) {
       for (const entry of tracked.values()) entry.fail('all', error);
     },
     settled: () => opening,
+    [Symbol.dispose]: () => deadlines[Symbol.dispose](),
   };
+}
+
+/** The packs of one ticket: the broker pages them, so that a large batch is no single answer of hundreds of MiB. */
+async function* pages(http: BrokerHttp, id: string): AsyncGenerator<readonly PackJson[]> {
+  const path = ROUTES.result.url.replace(':id', id);
+  for (let after: number | undefined = 0; after !== undefined; ) {
+    const page: PackPage = await http.json({ method: 'GET', path: after === 0 ? path : `${path}?after=${after}` });
+    yield page.packs;
+    after = page.more;
+  }
+}
+
+/** Items of a ticket that the broker ended by its word: nothing more is said of them in the event stream. */
+async function endedByWord(http: BrokerHttp, entry: Tracked): Promise<Map<EndedByWord, number[]>> {
+  const found = new Map<EndedByWord, number[]>();
+  const path = ROUTES.status.url.replace(':id', entry.id);
+  const { counts } = await http.json<TicketStatus>({ method: 'GET', path });
+  if (!Object.keys(counts).some(isEndedByWord)) return found;
+  // Item by item only where there is something to find: the broker lists the items of large tickets when asked for.
+  for (let from = 0; from < entry.n; from += ITEMS_A_QUESTION) {
+    const asked = Array.from({ length: Math.min(ITEMS_A_QUESTION, entry.n - from) }, (_, k) => from + k).join(',');
+    const { items } = await http.json<TicketStatus>({ method: 'GET', path: `${path}?items=${asked}` });
+    for (const { i, state } of items) {
+      if (!isEndedByWord(state)) continue;
+      const list = found.get(state) ?? [];
+      found.set(state, list);
+      list.push(i);
+    }
+  }
+  return found;
 }
 
 /** What the broker says of a ticket: shown, and never taken for a receipt. */
@@ -135,13 +217,9 @@ function applyWord(entry: Tracked, event: BrokerEvent): void {
       entry.progress({ state: 'admitted', detail: 'accepted by the endpoint', done: 0, total: 0 });
       break;
     case 'lost': {
-      const { runs } = event.data as ItemsEvent;
+      const { runs, state } = event.data as ItemsEvent;
       const items = runs.flatMap(([from, to]) => Array.from({ length: to - from }, (_, k) => from + k));
-      const text = `the broker says that ${entry.id} ended before it was delivered, or was lost at its endpoint, and no receipt says so`;
-      entry.fail(
-        items,
-        new FarfieldError('E_UNRESOLVED', `${text}. \`farfield status ${entry.id}\` shows what it knows`),
-      );
+      entry.fail(items, wordError(entry.id, isEndedByWord(state) ? state : 'lost'));
       break;
     }
     case 'refusal': {

@@ -13,6 +13,7 @@ import { parseToken, type Signer, signToken } from '#kernel/jws.ts';
 import { MAX_INLINE_BYTES, MAX_ITEM_BYTES, MAX_ITEMS } from '#kernel/limits.ts';
 import type { Arg, ArgType, ItemBody, Output, Resources, RunSettings, Subject } from '#kernel/tokens/claims.ts';
 import type { SubmissionHeader } from '#protos/http.ts';
+import { RECEIPT_GRACE_S } from './unresolved.ts';
 
 /** An argument as a caller gives it: bytes in memory, a blob that the broker has, or data at the endpoint. */
 export type ArgInput =
@@ -63,6 +64,8 @@ export interface SignedTicket {
   readonly items: readonly Bytes[];
   readonly inline: readonly Bytes[];
   readonly byteLength: number;
+  /** Seconds since 1970 after which no receipt can be expected any more. */
+  readonly overS: number;
 }
 
 interface Times {
@@ -154,6 +157,7 @@ export function signTicket(
     items: itemBytes,
     inline,
     byteLength,
+    overS: times.exp + terms.run.timeoutS + RECEIPT_GRACE_S,
   };
 }
 

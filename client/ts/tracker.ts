@@ -4,7 +4,7 @@
  * Invariants
  *  T1 An item ends on a verified receipt, once: the first wins, a second that differs is reported and changes nothing.
  *  T2 The broker's word (queued, running, lost) moves what is shown and never ends an item as if it were a receipt; `lost`
- *     raises E_UNRESOLVED, after which the item can be attached again.
+ *     raises E_UNRESOLVED for the items that it names, which can be attached again and still end on a receipt.
  *  T3 Outcomes are made when they are asked for: counting 1,000 results makes no 1,000 objects.
  */
 import { equalBytes } from '#kernel/bytes.ts';
@@ -52,6 +52,8 @@ export interface Ticket {
 export interface Tracked extends Ticket {
   settle(pack: OpenedPack, ticket: number): void;
   fail(items: readonly number[] | 'all', error: FarfieldError): void;
+  /** Waits again for what had failed: somebody attached. */
+  reopen(): void;
   progress(event: Pick<RunningEvent, 'state' | 'detail' | 'done' | 'total'>): void;
 }
 
@@ -79,7 +81,9 @@ export function createTracked(facts: TrackedFacts, onAlarm: (message: string) =>
   const listeners: ((group: OutcomeGroup) => void)[] = [];
   const progressListeners: ((progress: Progress) => void)[] = [];
   let remaining = facts.n;
+  /** Why all of it, or some items, will not be waited for. */
   let failure: FarfieldError | undefined;
+  const failed = new Map<number, FarfieldError>();
 
   const place = (i: number): Place | undefined => {
     const group = groups[(groupOf[i] ?? 0) - 1];
@@ -112,7 +116,8 @@ export function createTracked(facts: TrackedFacts, onAlarm: (message: string) =>
 
   const finished = async (): Promise<void> => {
     if (remaining === 0) return;
-    if (failure !== undefined) throw failure;
+    const [first = failure] = failed.values();
+    if (first !== undefined) throw first;
     await ask(allWaiters);
   };
 
@@ -129,7 +134,8 @@ export function createTracked(facts: TrackedFacts, onAlarm: (message: string) =>
     async item(i) {
       const known = place(i);
       if (known !== undefined) return outcomeOf(known);
-      if (failure !== undefined) throw failure;
+      const why = failed.get(i) ?? failure;
+      if (why !== undefined) throw why;
       const list = waiters.get(i) ?? [];
       waiters.set(i, list);
       return ask(list);
@@ -140,6 +146,8 @@ export function createTracked(facts: TrackedFacts, onAlarm: (message: string) =>
       const fresh = accept(pack, ticket);
       if (fresh.length === 0) return;
       remaining -= fresh.length;
+      if (failed.size > 0)
+        for (const k of fresh) failed.delete((pack.pack.tickets[ticket] as PackTicket).items[k] ?? 0);
       const columns = pack.pack.tickets[ticket] as PackTicket;
       const outcome = (k: number): Outcome => outcomeOf({ pack, ticket, k });
       for (const listener of listeners) listener({ columns, fresh, outcome });
@@ -153,13 +161,22 @@ export function createTracked(facts: TrackedFacts, onAlarm: (message: string) =>
       if (remaining === 0) for (const waiter of allWaiters.splice(0)) waiter.resolve();
     },
     fail(items, error) {
-      failure = error;
+      if (items === 'all') failure = error;
+      else {
+        const open = items.filter((i) => groupOf[i] === 0);
+        if (open.length === 0) return;
+        for (const i of open) failed.set(i, error);
+      }
       for (const [i, list] of waiters) {
-        if (items !== 'all' && !items.includes(i)) continue;
+        if (items !== 'all' && !failed.has(i)) continue;
         for (const waiter of list) waiter.reject(error);
         waiters.delete(i);
       }
       for (const waiter of allWaiters.splice(0)) waiter.reject(error);
+    },
+    reopen() {
+      failure = undefined;
+      failed.clear();
     },
     progress(event) {
       for (const listener of progressListeners) listener(event);
