@@ -6,10 +6,8 @@
  */
 import { writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
-import { fileURLToPath } from 'node:url';
+import type { ShownModel } from './model.ts';
 import type { Stage } from './stage.ts';
-
-export const MODEL = fileURLToPath(new URL('../../models/braggnn', import.meta.url));
 
 export interface Deployment {
   readonly endpoint: string;
@@ -19,7 +17,7 @@ export interface Deployment {
 
 const short = (id: unknown): string => `${String(id).slice(0, 12)}…`;
 
-export async function deploy(stage: Stage, readable: readonly string[]): Promise<Deployment> {
+export async function deploy(stage: Stage, model: ShownModel, readable: readonly string[]): Promise<Deployment> {
   stage.note('1. An operator runs a broker. It holds no key that could make an endpoint run anything.');
   await stage.step(
     'operator',
@@ -61,14 +59,14 @@ export async function deploy(stage: Stage, readable: readonly string[]): Promise
     ['keys', 'new', 'publisher'],
     (r) => `publisher key ${String(r.kid)}`,
   );
-  const manifest = join(stage.folder, 'bragg-nn.manifest');
+  const manifest = join(stage.folder, `${model.name}.manifest`);
   await stage.step(
     'scientist',
-    ['function', 'sign', MODEL, '--out', manifest],
+    ['function', 'sign', model.folder, '--out', manifest],
     (r) => `${String(r.name)} ${String(r.version)}, manifest ${short(r.manifest)}`,
   );
   const state = String(made.state);
-  writeSite(state, endpoint, publisher.jwk, readable);
+  writeSite(state, endpoint, publisher.jwk, model.folder, readable);
   stage.note('            (the site writes policy.yaml and config.yaml)');
   await stage.step(
     'site',
@@ -83,7 +81,7 @@ export async function deploy(stage: Stage, readable: readonly string[]): Promise
   return { endpoint, manifest };
 }
 
-function writeSite(state: string, endpoint: string, jwk: unknown, readable: readonly string[]): void {
+function writeSite(state: string, endpoint: string, jwk: unknown, folder: string, readable: readonly string[]): void {
   const policy = {
     endpoint,
     authorities: { pinned: [], publishers: [{ name: 'demo-lab', jwks: [jwk] }] },
@@ -102,5 +100,5 @@ function writeSite(state: string, endpoint: string, jwk: unknown, readable: read
   };
   // JSON is YAML.
   writeFileSync(join(state, 'policy.yaml'), `${JSON.stringify(policy, undefined, 2)}\n`, { mode: 0o600 });
-  writeFileSync(join(state, 'config.yaml'), `models: [${JSON.stringify(MODEL)}]\n`, { mode: 0o600 });
+  writeFileSync(join(state, 'config.yaml'), `models: [${JSON.stringify(folder)}]\n`, { mode: 0o600 });
 }

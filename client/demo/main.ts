@@ -7,25 +7,29 @@ import { mkdirSync, statSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { parseArgs } from 'node:util';
 import { splitFile } from '../cli/args.ts';
-import { deploy, MODEL } from './deploy.ts';
-import { type DataPlace, drawAll } from './pictures.ts';
+import { deploy } from './deploy.ts';
+import { type DataPlace, DEFAULT_MODEL, readModel, type ShownModel } from './model.ts';
+import { drawAll } from './pictures.ts';
 import { openStage, type Stage } from './stage.ts';
-import { type L2Report, renderHistogram, renderPhases, renderTable } from './summary.ts';
+import { type Report, renderPhases, renderReport } from './summary.ts';
 
 const HELP = `npm run demo [-- OPTIONS]
 
-Starts a broker, an endpoint and a scientist on this machine, runs the BraggNN model over 13,799 diffraction patches by a
-signed call, verifies the endpoint's receipt, and shows how far the predictions lie from the truth.
+Starts a broker, an endpoint and a scientist on this machine, runs a model over its validation rows by a signed call (BraggNN
+over 13,799 diffraction patches), verifies the endpoint's receipt, and shows how far the predictions lie from the truth.
 
-  --input FILE.h5:/DATASET   your own patches, [n, 11, 11] counts; uploaded to the broker
-  --truth /DATASET           centres in the same file, [n, 2] px (x = column, y = row)
+  --model DIR                a folder with a model.json (models/braggnn; models/spectra is another)
+  --input FILE.h5:/DATASET   your own rows in the shape that the model takes; uploaded to the broker
+  --truth /DATASET           what is true of them, in the same file: the answer's columns ([n, 2] px for BraggNN), or
+                             [n] classes as whole numbers for a classifier
   --out DIR                  where pictures and predictions go (./farfield-demo)
   --json                     one JSON object as the last line
   --help
 `;
 
 interface Job {
-  readonly patches: DataPlace;
+  readonly model: ShownModel;
+  readonly samples: DataPlace;
   readonly truth: DataPlace | undefined;
   /** The built-in data lie at the endpoint; a file of yours is uploaded. */
   readonly uploaded: boolean;
@@ -34,22 +38,33 @@ interface Job {
 interface Done {
   readonly id: string;
   readonly meas: { readonly ms?: Readonly<Record<string, number>> };
-  readonly rep: { readonly phases: Readonly<Record<string, number>>; readonly summary: L2Report };
+  readonly rep: { readonly phases: Readonly<Record<string, number>>; readonly summary: Report };
   readonly receipt: { readonly id: string; readonly verified: boolean; readonly endpoint: string };
 }
 
-function readJob(input: string | undefined, truth: string | undefined): Job {
+function readJob(model: ShownModel, input: string | undefined, truth: string | undefined): Job {
   if (input === undefined) {
-    const file = join(MODEL, 'validation.h5');
-    return { patches: { file, dataset: '/patches' }, truth: { file, dataset: truth ?? '/true_xy' }, uploaded: false };
+    const { validation } = model;
+    if (validation === undefined)
+      throw new Error(
+        `the model ${model.name} comes without validation rows; give yours with --input FILE.h5:/DATASET`,
+      );
+    const { samples } = validation;
+    return {
+      model,
+      samples,
+      truth: { ...validation.truth, ...(truth === undefined ? {} : { dataset: truth }) },
+      uploaded: false,
+    };
   }
   const { path, sel } = splitFile(input);
   const file = resolve(path);
   if (sel === undefined)
-    throw new Error(`--input takes FILE.h5:/DATASET; which data set of ${path} holds the patches?`);
+    throw new Error(`--input takes FILE.h5:/DATASET; which data set of ${path} holds the ${model.view.rows}?`);
   if (statSync(file, { throwIfNoEntry: false })?.isFile() !== true) throw new Error(`there is no file ${file}`);
   return {
-    patches: { file, dataset: sel },
+    model,
+    samples: { file, dataset: sel },
     truth: truth === undefined ? undefined : { file, dataset: truth },
     uploaded: true,
   };
@@ -62,7 +77,7 @@ async function runJob(
   predictions: string,
 ): Promise<{ done: Done; wallMs: number }> {
   const at = ({ file, dataset }: DataPlace): string => `${job.uploaded ? '' : 'endpoint:'}${file}:${dataset}`;
-  const args = ['run', manifest, '--endpoint', 'demo', '--arg', `patches=${at(job.patches)}`];
+  const args = ['run', manifest, '--endpoint', 'demo', '--arg', `${job.model.arg}=${at(job.samples)}`];
   if (job.truth !== undefined) args.push('--arg', `truth=${at(job.truth)}`);
   stage.note(
     `5. The scientist calls the model; the data ${job.uploaded ? 'go to the broker as a blob' : 'stay at the endpoint'}.`,
@@ -89,6 +104,16 @@ function phasesOf({ meas, rep }: Done, wallMs: number): Record<string, number> {
   };
 }
 
+/** The figures of a job with truth; which they are follows from what the model answers. */
+function figuresOf(summary: Report): Record<string, unknown> {
+  if (summary.score === 'class_probability') {
+    const { accuracy, accuracyLimits, logLoss, brier, ece, commonest, confusion } = summary;
+    return { classes: { accuracy, accuracyLimits, logLoss, brier, ece, commonest, confusion } };
+  }
+  const { mean, std, p50, p75, p95, p995, bias, baselines } = summary;
+  return { l2: { mean, std, p50, p75, p95, p995 }, bias, baselines: baselines ?? {} };
+}
+
 function report(
   done: Done,
   job: Job,
@@ -96,13 +121,11 @@ function report(
   files: readonly string[],
 ): Record<string, unknown> {
   const { summary } = done.rep;
-  const { mean, std, p50, p75, p95, p995 } = summary;
   const known = job.truth !== undefined;
   return {
+    model: job.model.name,
     n: known ? summary.n : (summary as unknown as { rows: number }).rows,
-    l2: known ? { mean, std, p50, p75, p95, p995 } : null,
-    bias: known ? summary.bias : null,
-    baselines: known ? (summary.baselines ?? {}) : null,
+    ...(known ? figuresOf(summary) : { l2: null, bias: null, baselines: null }),
     phasesMs,
     // A receipt for another ticket than the one that was signed here would not have ended the call.
     ticket: { id: done.id, verified: done.receipt.verified },
@@ -112,16 +135,17 @@ function report(
 }
 
 async function demo(stage: Stage, job: Job, out: string, json: boolean): Promise<void> {
-  const { manifest } = await deploy(stage, job.uploaded ? [] : [job.patches.file]);
+  const { manifest } = await deploy(stage, job.model, job.uploaded ? [] : [job.samples.file]);
   mkdirSync(out, { recursive: true });
   const predictions = join(out, 'predictions.h5');
   const { done, wallMs } = await runJob(stage, manifest, job, predictions);
   const { summary } = done.rep;
-  const pictures = await drawAll(out, job.patches, job.truth, predictions, summary);
+  const { model, samples, truth } = job;
+  const pictures = await drawAll(out, model, { samples, truth, predictions }, summary);
   const phasesMs = phasesOf(done, wallMs);
   stage.note('');
-  if (job.truth === undefined) stage.note('  no truth was given: predictions without an error summary');
-  else stage.note(`${renderTable(summary)}\n\n${renderHistogram(summary.histogram, summary.units)}`);
+  if (truth === undefined) stage.note('  no truth was given: predictions without an error summary');
+  else stage.note(renderReport(summary, model.view.rows));
   stage.note(`\n${renderPhases(phasesMs)}`);
   stage.note(`\n  ticket  ${done.id}  verified by the endpoint's policy, bound by its receipt`);
   stage.note(`  receipt ${done.receipt.id}  verified: signed by endpoint ${done.receipt.endpoint}`);
@@ -133,6 +157,7 @@ async function demo(stage: Stage, job: Job, out: string, json: boolean): Promise
 async function main(): Promise<number> {
   const { values } = parseArgs({
     options: {
+      model: { type: 'string' },
       input: { type: 'string' },
       truth: { type: 'string' },
       out: { type: 'string' },
@@ -144,7 +169,8 @@ async function main(): Promise<number> {
     process.stdout.write(HELP);
     return 0;
   }
-  const job = readJob(values.input, values.truth);
+  const model = readModel(values.model === undefined ? DEFAULT_MODEL : resolve(values.model));
+  const job = readJob(model, values.input, values.truth);
   const stage = openStage((line) => process.stdout.write(`${line}\n`));
   // A person who leaves early leaves nothing running either.
   const leave = (): void => void stage[Symbol.asyncDispose]().then(() => process.exit(130));

@@ -1,4 +1,5 @@
 /** The runner's report on a job, as the demo reads it, and its rendering for a terminal. */
+import { type ClassReport, renderClassTable, renderConfusion, renderReliability } from './classes.ts';
 
 export interface ErrorHistogram {
   readonly lowest: number;
@@ -8,6 +9,7 @@ export interface ErrorHistogram {
 
 /** `rep.summary` of a model job with truth: distances in `units`. */
 export interface L2Report {
+  readonly score?: 'l2';
   readonly n: number;
   readonly units: string;
   readonly mean: number;
@@ -25,12 +27,21 @@ export interface L2Report {
   readonly baselines?: Readonly<Record<string, { readonly mean: number; readonly p95: number }>>;
 }
 
+/** What the runner compared by: the model's declaration decides. */
+export type Report = L2Report | ClassReport;
+
+/** Everything that the terminal shows of a job with truth. */
+export function renderReport(report: Report, rowsWord: string): string {
+  return report.score === 'class_probability'
+    ? [renderClassTable(report, rowsWord), renderConfusion(report), renderReliability(report.reliability)].join('\n\n')
+    : `${renderTable(report, rowsWord)}\n\n${renderHistogram(report.histogram, report.units)}`;
+}
+
 const px = (value: number): string => value.toFixed(4);
 
-/** The table that the demo ends with. */
-export function renderTable(report: L2Report): string {
+function renderTable(report: L2Report, rowsWord: string): string {
   const rows: [string, string][] = [
-    ['peaks compared', String(report.n)],
+    [`${rowsWord} compared`, String(report.n)],
     [`mean (${report.units})`, px(report.mean)],
     ['std', px(report.std)],
     ['P50', px(report.p50)],
@@ -82,7 +93,7 @@ export function bars(histogram: ErrorHistogram): readonly HistogramBar[] {
 
 const edgeText = (value: number): string => value.toFixed(4).padStart(7);
 
-export function renderHistogram(histogram: ErrorHistogram, units: string, width = 48): string {
+function renderHistogram(histogram: ErrorHistogram, units: string, width = 48): string {
   const shown = bars(histogram);
   const most = Math.max(1, ...shown.map(({ count }) => count));
   return shown

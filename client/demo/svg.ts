@@ -1,13 +1,19 @@
-/** Pictures as SVG text: an error histogram, and patches with true and predicted centres. No library, no script inside. */
+/** Pictures as SVG text: an error histogram, and images with true and predicted places. No library, no script inside. */
 import { bars, type ErrorHistogram } from './summary.ts';
 
 const FONT = 'font-family="sans-serif" fill="#222"';
-const STYLE = `${FONT} font-size="12"`;
-const SMALL_STYLE = `${FONT} font-size="10"`;
+export const STYLE = `${FONT} font-size="12"`;
+export const SMALL_STYLE = `${FONT} font-size="10"`;
 
-function svg(width: number, height: number, title: string, body: string): string {
+/** Names come from model.json, which is anybody's. */
+export function escaped(text: string): string {
+  return text.replaceAll('&', '&amp;').replaceAll('<', '&lt;').replaceAll('>', '&gt;');
+}
+
+/** A whole picture on white. */
+export function svg(width: number, height: number, title: string, body: string): string {
   return `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${width} ${height}" width="${width}" height="${height}" role="img">
-<title>${title}</title><rect width="100%" height="100%" fill="#fff"/>
+<title>${escaped(title)}</title><rect width="100%" height="100%" fill="#fff"/>
 ${body}
 </svg>
 `;
@@ -50,7 +56,7 @@ export function histogramSvg(histogram: ErrorHistogram, units: string, marks: Ma
       ? `<line x1="${x(value).toFixed(1)}" x2="${x(value).toFixed(1)}" y1="${top}" y2="${top + height}" stroke="#cc3311" stroke-dasharray="${row === 0 ? '6 3' : '2 3'}"/><text x="${(x(value) + 4).toFixed(1)}" y="${top + 12 + 15 * row}" ${STYLE}>${name} ${value.toFixed(3)} ${units}</text>`
       : '';
   const body = [
-    `<text x="${left}" y="20" ${STYLE} font-weight="bold">${title}</text>`,
+    `<text x="${left}" y="20" ${STYLE} font-weight="bold">${escaped(title)}</text>`,
     ...rects,
     `<line x1="${left}" x2="${left + width}" y1="${top + height}" y2="${top + height}" stroke="#222"/>`,
     ...ticks,
@@ -66,13 +72,13 @@ export interface PatchPicture {
   readonly row: number;
   /** size x size counts, row-major. */
   readonly values: ArrayLike<number>;
-  /** x = column, y = row; the centre of pixel k is at coordinate k. */
-  readonly predicted: readonly [number, number];
+  /** A place: x = column, y = row; the centre of pixel k is at coordinate k. */
+  readonly predicted: readonly [number, number] | undefined;
   readonly truth: readonly [number, number] | undefined;
   readonly label: string;
 }
 
-/** A grid of patches; brightness is the square root of counts, + is the truth, x the prediction. */
+/** A grid of images; brightness is the square root of counts, + is the truth, x the prediction. */
 export function patchesSvg(patches: readonly PatchPicture[], size: number, title: string): string {
   const pixel = 11;
   const side = size * pixel;
@@ -92,12 +98,14 @@ export function patchesSvg(patches: readonly PatchPicture[], size: number, title
     return [
       ...pixels(patch.values, size, pixel, left, top),
       patch.truth === undefined ? '' : plus(at(patch.truth)),
-      cross(at(patch.predicted)),
-      `<text x="${left}" y="${top + side + 14}" ${SMALL_STYLE}>${patch.label}</text>`,
+      patch.predicted === undefined ? '' : cross(at(patch.predicted)),
+      `<text x="${left}" y="${top + side + 14}" ${SMALL_STYLE}>${escaped(patch.label)}</text>`,
     ].join('');
   });
   const rows = Math.ceil(patches.length / columns);
-  const legend = `<text x="16" y="22" ${STYLE} font-weight="bold">${title}</text><text x="16" y="42" ${STYLE}><tspan fill="#0088bb">+ truth</tspan>   <tspan fill="#cc5511">x prediction</tspan>   (brightness: square root of counts)</text>`;
+  const marked = patches.some(({ predicted }) => predicted !== undefined);
+  const marks = marked ? '<tspan fill="#0088bb">+ truth</tspan>   <tspan fill="#cc5511">x prediction</tspan>   ' : '';
+  const legend = `<text x="16" y="22" ${STYLE} font-weight="bold">${escaped(title)}</text><text x="16" y="42" ${STYLE}>${marks}(brightness: square root of counts)</text>`;
   return svg(16 + columns * (side + gap), 66 + rows * (side + gap + 8), title, [legend, ...cells].join('\n'));
 }
 

@@ -29,10 +29,18 @@ def manifest(folder: str, name: str, version: str, description: str) -> dict:
         "v": 1,
         "name": name,
         "version": version,
+        "title": "Centre of a diffraction peak",
         "description": description,
         "licence": "Apache-2.0",
         "inputs": [
-            {"name": "patch", "datatype": "FP32", "shape": [-1, 1, 11, 11], "dataset": "/patches", "units": "counts"}
+            {
+                "name": "patch",
+                "arg": "patches",
+                "datatype": "FP32",
+                "shape": [-1, 1, 11, 11],
+                "dataset": "/patches",
+                "units": "counts",
+            }
         ],
         # Bounds: the outer edges of the outer pixels. A centre beyond them is not in the patch.
         "outputs": [{"name": "center", "datatype": "FP32", "shape": [-1, 2], "bounds": [[-0.5, 10.5], [-0.5, 10.5]]}],
@@ -43,9 +51,11 @@ def manifest(folder: str, name: str, version: str, description: str) -> dict:
         "post": [{"op": "scale", "factor": 11, "order": ["x", "y"], "units": "px", "reflect": "index"}],
         "variants": [{"platform": "onnx_onnxv1", **file("model.onnx"), "precision": "FP32"}],
         "golden": {**file("golden.h5"), "in": "/patches", "out": "/center", "maxPx": 0.01},
+        "validation": {**file("validation.h5"), "in": "/patches", "truth": "/true_xy"},
         # Lower edges: 3-5, 6-11, 12-24, 25 and more pixels above zero after `keep_component`. Fewer than 3: no group.
         "groups": {"by": "lit_pixels", "edges": [3, 6, 12, 25]},
         "baselines": ["centre_of_mass"],
+        "view": {"row": "peak", "rows": "peaks", "sample": "image", "answer": "point"},
     }
 
 
