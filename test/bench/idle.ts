@@ -31,9 +31,9 @@ export async function memory(): Promise<Figures> {
   if (pilots.length !== 1 || runners.length !== 1)
     throw new Error(`${pilots.length} pilots and ${runners.length} runners are there, not one of each`);
   return {
-    broker: { value: rssMb(await world.brokerPid()), unit: 'MB', bar: 130 },
-    agent: { value: rssMb(await world.agentPid()), unit: 'MB', bar: 110 },
-    'pilot and a runner without a model': { value: sum(pilots) + sum(runners), unit: 'MB', bar: 130 },
+    broker: { value: rssMb(await world.brokerPid()), unit: 'MiB', bar: 130 },
+    agent: { value: rssMb(await world.agentPid()), unit: 'MiB', bar: 110 },
+    'pilot and a runner without a model': { value: sum(pilots) + sum(runners), unit: 'MiB', bar: 130 },
   };
 }
 

@@ -34,7 +34,7 @@ async function main(): Promise<number> {
   }
   const root = fileURLToPath(new URL('../..', import.meta.url));
   execFileSync(process.execPath, ['scripts/build.ts'], { cwd: root, stdio: ['ignore', 'ignore', 'inherit'] });
-  const machine = yardstick();
+  const machine = await yardstick();
   const figures = judge({ ...(await bench(Number(values.seconds ?? 30))), ...machine });
   process.stdout.write(`${name}\n${table(figures)}\n`);
   if (values.json === true) process.stdout.write(`${JSON.stringify({ bench: name, figures })}\n`);

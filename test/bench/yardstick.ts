@@ -3,8 +3,11 @@
  *
  * A shared machine is sometimes half as fast as it was a minute ago; a figure of a bench means something only beside these.
  */
+import { spawn } from 'node:child_process';
 import { generateKeyPairSync, hash, sign, verify } from 'node:crypto';
+import { once } from 'node:events';
 import { closeSync, fdatasyncSync, mkdtempSync, openSync, readFileSync, rmSync, writeSync } from 'node:fs';
+import { connect } from 'node:net';
 import { loadavg, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type Figures, median } from './figures.ts';
@@ -36,7 +39,32 @@ function fsyncMs(): number {
   return median(times);
 }
 
-export function yardstick(): Figures {
+/** One KiB there and back between two processes over a Unix socket, as one call after the other does nine times. */
+async function echoMs(): Promise<number> {
+  const folder = mkdtempSync(join(tmpdir(), 'farfield-yardstick-'));
+  const path = join(folder, 'echo.sock');
+  const code = `require('net').createServer((s) => s.on('data', (d) => s.write(d))).listen(process.argv[1], () => console.log('up'))`;
+  const child = spawn(process.execPath, ['-e', code, path], { stdio: ['ignore', 'pipe', 'inherit'] });
+  try {
+    await once(child.stdout, 'data');
+    const socket = connect(path);
+    const block = Buffer.alloc(1024, 7);
+    const times: number[] = [];
+    for (let k = 0; k < 1500; k++) {
+      const start = performance.now();
+      socket.write(block);
+      await once(socket, 'data');
+      times.push(performance.now() - start);
+    }
+    socket.destroy();
+    return median(times.slice(500));
+  } finally {
+    child.kill();
+    rmSync(folder, { recursive: true, force: true });
+  }
+}
+
+export async function yardstick(): Promise<Figures> {
   const { privateKey, publicKey } = generateKeyPairSync('ed25519');
   const message = Buffer.alloc(256, 7);
   const signature = sign(null, message, privateKey);
@@ -45,6 +73,7 @@ export function yardstick(): Figures {
     'machine: Ed25519 verify': { value: perSecond(() => verify(null, message, publicKey, signature)), unit: '/s' },
     'machine: SHA-256 of 1 KiB': { value: perSecond(() => hash('sha256', block, 'hex')), unit: '/s' },
     'machine: write + fdatasync': { value: fsyncMs(), unit: 'ms' },
+    'machine: echo over a Unix socket': { value: await echoMs(), unit: 'ms' },
     'machine: load before': { value: loadavg()[0] ?? 0, unit: '' },
   };
 }
