@@ -141,18 +141,18 @@ const ModelView = T.Object(
 );
 
 /** Numbers of a raw sample, before any step; what each means stands in runner/uncertainty/features.ts. */
-const FEATURE_NAMES = [
-  'log_total',
-  'log_max',
-  'log_least',
-  'log_lit',
-  'concentration',
-  'width',
-  'offset',
-  'border',
-  'log_components',
-  'roughness',
-] as const;
+const Feature = T.Union([
+  T.Literal('log_total'),
+  T.Literal('log_max'),
+  T.Literal('log_least'),
+  T.Literal('log_lit'),
+  T.Literal('concentration'),
+  T.Literal('width'),
+  T.Literal('offset'),
+  T.Literal('border'),
+  T.Literal('log_components'),
+  T.Literal('roughness'),
+]);
 
 /** How far answers can be trusted: what is compared, looked at and sampled. Everything but `score` may be left out. */
 const ModelUncertainty = T.Object(
@@ -160,9 +160,7 @@ const ModelUncertainty = T.Object(
     /** `l2`: distance to the label. `class_probability`: 1 - p of the true class, for outputs that name classes. */
     score: T.Union([T.Literal('l2'), T.Literal('class_probability')]),
     /** What inputs are held against the reference by. */
-    features: T.Optional(
-      T.Array(T.Union(FEATURE_NAMES.map((name) => T.Literal(name))), { minItems: 1, maxItems: 16, uniqueItems: true }),
-    ),
+    features: T.Optional(T.Array(Feature, { minItems: 1, maxItems: 16, uniqueItems: true })),
     /** Rows with a raw value at or above it are flagged; the largest value of an integer type is one in any case. */
     saturation: T.Optional(T.Number()),
     /**
@@ -245,7 +243,7 @@ export type PreStep = Static<typeof PreStep>;
 export type PostStep = Static<typeof PostStep>;
 export type ModelVariant = Static<typeof Variant>;
 export type ModelView = Static<typeof ModelView>;
-export type FeatureName = (typeof FEATURE_NAMES)[number];
+export type FeatureName = Static<typeof Feature>;
 export type StoredType = Static<typeof Stored>;
 
 /** Name of the argument that carries the rows: where model.json names none, the tensor's own. */
