@@ -14,13 +14,13 @@ import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { createSeededRandom } from '#base/random.ts';
 import { type Figure, judge, table } from '../bench/figures.ts';
-import { type BreadthRow, breadth } from './breadth.ts';
+import { type BreadthRow, breadth, misuses } from './breadth.ts';
 import { type LabelledSet, realSets, simulatedSets } from './data.ts';
 import { consistency } from './members.ts';
 import { type Estimates, estimate, METHODS, type Scores, scoreSet } from './methods.ts';
 import { drawPlots } from './plots.ts';
 import { type OpenModel, openModel } from './predict.ts';
-import { breadthTable, consistencyTable, setTable } from './print.ts';
+import { breadthTable, consistencyTable, misuseTable, setTable } from './print.ts';
 
 /** The targets that the project holds its first model to: mean and 95th percentile, px. */
 export const BARS: Readonly<Record<string, { readonly mean: number; readonly p95: number }>> = {
@@ -121,7 +121,11 @@ async function main(): Promise<number> {
   const figures: Figures = Object.assign({}, ...scored.map(figuresOf));
   Object.assign(figures, await compareMembers(join(data, 'member-2'), scored));
   const wide = values.breadth === true || values.plots !== undefined ? await breadth(model, BREADTH_ROWS) : [];
-  if (wide.length > 0) console.log(breadthTable(wide));
+  if (wide.length > 0) {
+    console.log(breadthTable(wide));
+    const [{ set }] = scored as readonly [Scored];
+    console.log(misuseTable(await misuses(model, set)));
+  }
   Object.assign(figures, breadthFigures(wide));
   if (values.plots !== undefined) drawPlots(values.plots, scored, wide);
   const judged = judge(figures);

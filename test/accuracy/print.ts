@@ -1,5 +1,5 @@
 /** Tables for people. */
-import { type BreadthRow, worse } from './breadth.ts';
+import { type BreadthRow, type Misuse, worse } from './breadth.ts';
 import type { LabelledSet } from './data.ts';
 import type { Consistency } from './members.ts';
 import { type FitCounts, METHODS, type Scores } from './methods.ts';
@@ -53,5 +53,16 @@ export function breadthTable(rows: readonly BreadthRow[]): string {
       const figures = METHODS.map((method) => pair(scores[method].all)).join('');
       return `  ${name}${String(medianLit).padStart(5)}${figures}  ${worse(row).join(', ')}`.trimEnd();
     }),
+  ].join('\n');
+}
+
+export function misuseTable(rows: readonly Misuse[]): string {
+  return [
+    '\nthe simulated validation set handed over otherwise (mean and P95, px)',
+    `  ${''.padEnd(26)}${'model'.padStart(18)}${'centre of mass'.padStart(18)}`,
+    ...rows.map(
+      ({ name, model, centreOfMass }) =>
+        `  ${name.padEnd(26)}${px(model.mean)}${px(model.p95)}${px(centreOfMass.mean)}${px(centreOfMass.p95)}`,
+    ),
   ].join('\n');
 }
