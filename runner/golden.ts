@@ -48,7 +48,7 @@ export async function goldenDistance({ open, lanes, plan, library, clock }: Gold
       clock,
       lanes,
       plan: { sampleSize: plan.sample.size, columns, baselines: plan.baselines },
-      patches: asSource(samples, rows, golden.file),
+      samples: asSource(samples, rows, golden.file),
       truth: undefined,
       finished: (from, n, results) => found.set(results.predictions.subarray(0, n * columns), from * columns),
       cancelled: () => false,

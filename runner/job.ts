@@ -23,13 +23,15 @@ export interface JobPlan {
   readonly sampleSize: number;
   readonly columns: number;
   readonly baselines: number;
+  /** Features a row that are wanted beside the predictions. */
+  readonly signals?: number;
 }
 
 export interface JobParts {
   readonly clock: Clock;
   readonly lanes: Lanes;
   readonly plan: JobPlan;
-  readonly patches: RowSource;
+  readonly samples: RowSource;
   readonly truth: RowSource | undefined;
   /** Called in row order with each finished block; `truth` holds `rows` x columns values where there is truth. */
   readonly finished: (from: number, rows: number, results: RowResults, truth: Float64Array | undefined) => void;
@@ -70,14 +72,14 @@ interface Posted {
 
 /** Runs the job to its end; answers where the time went. Throws the first failure, after all lanes have let go. */
 export async function runJob(parts: JobParts): Promise<Phases> {
-  const { patches, lanes } = parts;
+  const { samples, lanes } = parts;
   const job = new Job(parts);
   const posted: Posted[] = [];
   try {
-    for (let from = 0; from < patches.rows; from += job.rows) {
+    for (let from = 0; from < samples.rows; from += job.rows) {
       if (posted.length === job.blocks.length) await job.finish(posted.shift() as Posted);
       job.mustGoOn();
-      posted.push(job.post(from, Math.min(job.rows, patches.rows - from)));
+      posted.push(job.post(from, Math.min(job.rows, samples.rows - from)));
       // One turn, so that cancels and lane answers are heard between two long reads.
       await new Promise((resolve) => setImmediate(resolve));
     }
@@ -102,23 +104,23 @@ class Job {
   #next = 0;
 
   constructor(parts: JobParts) {
-    const { patches, truth, plan, lanes, clock } = parts;
+    const { samples, truth, plan, lanes, clock } = parts;
     this.#parts = parts;
     this.#truth = truth === undefined ? undefined : new TruthWindow(truth);
     this.#started = clock.mono();
     this.#told = this.#started;
-    this.rows = blockRows(patches.rowBytes, patches.chunkRows, patches.rows);
-    const layout: BlockLayout = { rows: this.rows, stored: patches.stored, ...plan };
-    this.blocks = lanes.blocks(layout, blockCount(patches.rowBytes, this.rows));
+    this.rows = blockRows(samples.rowBytes, samples.chunkRows, samples.rows);
+    const layout: BlockLayout = { rows: this.rows, stored: samples.stored, ...plan };
+    this.blocks = lanes.blocks(layout, blockCount(samples.rowBytes, this.rows));
   }
 
   /** Fills the next block and gives it to the lanes. */
   post(from: number, rows: number): Posted {
-    const { clock, patches, lanes } = this.#parts;
+    const { clock, samples, lanes } = this.#parts;
     const slot = this.#next++ % this.blocks.length;
     const block = this.blocks[slot] as Block;
     const t0 = clock.mono();
-    patches.readRows(from, rows, block.bytes.subarray(0, rows * patches.rowBytes));
+    samples.readRows(from, rows, block.bytes.subarray(0, rows * samples.rowBytes));
     const truth = this.#readTruth(from, rows);
     this.phases.readMs += clock.mono() - t0;
     const computed = lanes.post(slot, rows);
@@ -129,7 +131,7 @@ class Job {
 
   /** Waits for the lanes, hands the rows on, tells progress when it is due. */
   async finish({ from, rows, block, truth, computed }: Posted): Promise<void> {
-    const { clock, lanes, finished, patches, progress } = this.#parts;
+    const { clock, lanes, finished, samples, progress } = this.#parts;
     const times = await computed;
     this.mustGoOn();
     for (const phase of ['preMs', 'inferMs', 'postMs'] as const) this.phases[phase] += times[phase] / lanes.count;
@@ -139,7 +141,7 @@ class Job {
     this.phases.writeMs += now - t0;
     if (now - this.#told < PROGRESS_EVERY_MS) return;
     this.#told = now;
-    progress(from + rows, patches.rows, ((from + rows) / (now - this.#started)) * 1000);
+    progress(from + rows, samples.rows, ((from + rows) / (now - this.#started)) * 1000);
   }
 
   mustGoOn(): void {
@@ -153,7 +155,7 @@ class Job {
 }
 
 /**
- * Truth is read in whole chunks of its own, whatever the blocks of the patches: a data set of labels is often a single chunk,
+ * Truth is read in whole chunks of its own, whatever the blocks of the samples: a data set of labels is often a single chunk,
  * and would be inflated once a block.
  */
 class TruthWindow {

@@ -123,31 +123,31 @@ async function runItem(loaded: Loaded, call: Call, clock: Clock): Promise<CallRe
   const args = chooseArgs(call.args, open);
   const input = open.model.inputs[0] as OpenModel['model']['inputs'][number];
   const rowShape = input.shape.slice(1).filter((n) => n !== 1);
-  using patches = await openSource(args.patches, { rowShape, stored: input.stored, dataset: input.dataset }, tools);
+  using samples = await openSource(args.samples, { rowShape, stored: input.stored, dataset: input.dataset }, tools);
   const truthWish = {
     rowShape: output.classes === undefined ? [output.columns] : [],
     stored: undefined,
     dataset: undefined,
   };
   using truth = args.truth === undefined ? undefined : await openSource(args.truth, truthWish, tools);
-  if (truth !== undefined && truth.rows !== patches.rows) {
+  if (truth !== undefined && truth.rows !== samples.rows) {
     throw new FarfieldError(
       'E_INPUT',
-      `${truth.name} has ${truth.rows} rows, ${patches.name} has ${patches.rows}; they must be the same`,
+      `${truth.name} has ${truth.rows} rows, ${samples.name} has ${samples.rows}; they must be the same`,
     );
   }
-  const library = patches.format === 'hdf5' ? await tools.hdf5() : undefined;
+  const library = samples.format === 'hdf5' ? await tools.hdf5() : undefined;
   using sink =
     library === undefined
-      ? createNpySink(call.item.outDir, patches.rows, output.columns)
-      : createHdf5Sink(library, call.item.outDir, patches.rows, output);
+      ? createNpySink(call.item.outDir, samples.rows, output.columns)
+      : createHdf5Sink(library, call.item.outDir, samples.rows, output);
   const collected = new Collected(loaded, truth !== undefined);
   call.onCancel = () => lanes.cancel();
   const phases = await runJob({
     clock,
     lanes,
     plan: { sampleSize: plan.sample.size, columns: output.columns, baselines: plan.baselines },
-    patches: hashing(patches, collected),
+    samples: hashing(samples, collected),
     truth,
     finished: (from, rows, results, labels) => {
       collected.add(rows, results, labels);
@@ -156,7 +156,7 @@ async function runItem(loaded: Loaded, call: Call, clock: Clock): Promise<CallRe
     cancelled: () => call.cancelled,
     progress: (done, total, perSecond) => call.progress(done, total, perSecond),
   });
-  return commit(loaded, call, sink, patches, collected, { phases, started, clock });
+  return commit(loaded, call, sink, samples, collected, { phases, started, clock });
 }
 
 /** Writes what is known only at the end, and answers. */
@@ -164,20 +164,20 @@ function commit(
   { open, variant, lanes, versions }: Loaded,
   call: Call,
   sink: RowSink,
-  patches: RowSource,
+  samples: RowSource,
   collected: Collected,
   timing: { phases: Phases; started: number; clock: Clock },
 ): CallResult & { rows: number } {
   const { clock, phases, started } = timing;
   const at = clock.mono();
-  const summary = collected.summary(patches.rows);
+  const summary = collected.summary(samples.rows);
   const inputDigest = collected.inputDigest();
   sink.commit({
     model: open.model.name,
     model_version: open.model.version,
     model_digest: `sha256:${open.digest}`,
     variant: variant.name,
-    input: patches.name,
+    input: samples.name,
     input_rows_digest: inputDigest,
     versions: JSON.stringify(versions),
     summary: JSON.stringify(summary),
@@ -198,7 +198,7 @@ function commit(
     phases: { ...rounded(phases), totalMs: Math.round((clock.mono() - started) * 10) / 10 },
     summary,
   };
-  return { type: patches.format, value, rep, rows: patches.rows };
+  return { type: samples.format, value, rep, rows: samples.rows };
 }
 
 /** A tenth of a millisecond is finer than what repeats. */
@@ -236,19 +236,19 @@ function mustBeServable({ uncertainty }: RunnerItem): void {
 }
 
 /** `truth` is the labels; the other argument, whatever model.json calls it, the rows. */
-function chooseArgs(args: readonly CallArg[], { model }: OpenModel): { patches: CallArg; truth: CallArg | undefined } {
+function chooseArgs(args: readonly CallArg[], { model }: OpenModel): { samples: CallArg; truth: CallArg | undefined } {
   const truth = args.find(({ arg }) => arg.name === 'truth');
   const rest = args.filter((arg) => arg !== truth);
   const wanted = model.inputs[0]?.arg;
-  const [patches] = rest;
-  if (rest.length !== 1 || patches === undefined || (wanted !== undefined && patches.arg.name !== wanted)) {
+  const [samples] = rest;
+  if (rest.length !== 1 || samples === undefined || (wanted !== undefined && samples.arg.name !== wanted)) {
     const given = args.map(({ arg }) => arg.name).join(', ') || 'none';
     throw new FarfieldError(
       'E_INPUT',
-      `the model ${model.name} takes the argument ${wanted ?? 'patches'}, and truth if there is one; given: ${given}`,
+      `the model ${model.name} takes the argument ${wanted ?? model.inputs[0]?.name}, and truth if there is one; given: ${given}`,
     );
   }
-  return { patches, truth };
+  return { samples, truth };
 }
 
 /** What a job gathers beside its predictions. */

@@ -7,16 +7,18 @@
 export const FLAGS = {
   /** The sample is unlike the reference of the error calibration. */
   out_of_distribution: 1,
-  /** A prediction outside the model's declared bounds (for a peak: outside the patch), or not a number. */
+  /** A prediction outside the model's declared bounds (a place outside the sample), or not a number. */
   out_of_bounds: 2,
   /** The sample holds NaN or infinity; its prediction is NaN. */
   non_finite: 4,
-  /** All values of the sample are equal: nothing to locate. */
+  /** All values of the sample are equal: it tells nothing. */
   constant: 8,
   /** Predictions under the model's symmetries disagree. */
   unstable: 16,
-  /** The distance to the given truth is beyond the radius of the error calibration. */
+  /** The distance to the given truth is beyond the 95 % radius of the error calibration. */
   beyond_radius: 32,
+  /** A value at the detector's saturation, or the largest that the stored type can hold: counts may have been cut off. */
+  saturated: 64,
 } as const;
 
 export type FlagName = keyof typeof FLAGS;

@@ -323,7 +323,7 @@ t.test('progress is told at most four times a second, and the last block needs n
     clock,
     lanes,
     plan: { sampleSize: 121, columns: 2, baselines: compileRows(open.model).baselines },
-    patches,
+    samples: patches,
     truth: undefined,
     finished: () => {
       blocks++;
