@@ -22,6 +22,8 @@ export interface BlockLayout {
   readonly sampleSize: number;
   readonly columns: number;
   readonly baselines: number;
+  /** Features a row; none where absent. */
+  readonly signals?: number;
 }
 
 /** Views on one block's memory. */
@@ -42,14 +44,21 @@ const aligned = (bytes: number): number => Math.ceil(bytes / 8) * 8;
 
 /** Bytes of a block of this layout. */
 export function blockBytes(layout: BlockLayout): number {
-  const { rows, stored, sampleSize, columns, baselines } = layout;
+  const { rows, stored, sampleSize, columns, baselines, signals = 0 } = layout;
   const raw = aligned(rows * sampleSize * STORED[stored].bytes);
-  return CONTROL_BYTES + raw + aligned(rows * columns * 4) * (1 + baselines) + aligned(rows * 4) + aligned(rows);
+  return (
+    CONTROL_BYTES +
+    raw +
+    aligned(rows * columns * 4) * (1 + baselines) +
+    aligned(rows * 4) +
+    aligned(rows) +
+    aligned(rows * signals * 4)
+  );
 }
 
 /** The views of a block; made once a thread. */
 export function viewBlock(layout: BlockLayout, memory: SharedArrayBuffer): Block {
-  const { rows, stored, sampleSize, columns } = layout;
+  const { rows, stored, sampleSize, columns, signals = 0 } = layout;
   let at = 0;
   const take = (bytes: number): number => {
     const start = at;
@@ -70,6 +79,7 @@ export function viewBlock(layout: BlockLayout, memory: SharedArrayBuffer): Block
       baselines: Array.from({ length: layout.baselines }, () => floats(rows * columns)),
       features: floats(rows),
       flags: new Uint8Array(memory, take(rows), rows),
+      ...(signals === 0 ? {} : { signals: floats(rows * signals) }),
     },
   };
 }
