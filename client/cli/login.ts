@@ -66,7 +66,7 @@ function principalKey(home: Home): Signer {
 async function redeem(context: CliContext, home: Home, principal: Signer, token: string): Promise<void> {
   const bytes = token.startsWith('ff1.') ? fromBase64Url(token.slice(4)) : undefined;
   if (bytes === undefined) throw usage('an invitation begins with ff1. and is one long word; copy it whole');
-  const invitation = assertShape(Invitation, JSON.parse(fromUtf8(bytes)), 'E_ENROLMENT', 'the invitation');
+  const invitation = assertShape(Invitation, parseInvitation(bytes), 'E_ENROLMENT', 'the invitation');
   if (invitation.for.kind !== 'user' || invitation.for.id !== principal.kid) {
     throw new FarfieldError(
       'E_ENROLMENT',
@@ -98,6 +98,14 @@ async function redeem(context: CliContext, home: Home, principal: Signer, token:
     utf8(`${JSON.stringify({ url, grpc, ca, brokerId }, undefined, 2)}\n`),
     0o600,
   );
+}
+
+function parseInvitation(bytes: Uint8Array): unknown {
+  try {
+    return JSON.parse(fromUtf8(bytes)) as unknown;
+  } catch {
+    throw usage('this invitation is cut short or changed; copy it whole');
+  }
 }
 
 async function savePins(home: Home, given: readonly string[]): Promise<void> {

@@ -110,12 +110,7 @@ export function createClient(options: ClientOptions): Client {
     clock,
     random,
     patienceMs: options.submitPatienceMs ?? DEFAULT_PATIENCE_MS,
-    async note(tickets) {
-      const at = Math.floor(clock.now() / 1000);
-      await options.noteTickets?.(
-        tickets.map(({ id, hash, jti, endpoint, n, fn, overS }) => ({ id, hash, jti, endpoint, n, fn, at, overS })),
-      );
-    },
+    note: async (tickets) => options.noteTickets?.(tickets.map((each) => sentTicket(each, clock.now()))),
   });
   const listeners: ((event: BrokerEvent) => void)[] = [];
   const stop = new AbortController();
@@ -178,25 +173,9 @@ export function createClient(options: ClientOptions): Client {
       await receiver.fetch(id);
       return ticket;
     },
-    async list() {
-      const found = new Map<string, TicketStatus>();
-      for (let path: string | undefined = ROUTES.list.url; path !== undefined; ) {
-        const known = found.size;
-        const page: { tickets: TicketStatus[] } = await http.json({ method: 'GET', path });
-        for (const each of page.tickets) found.set(each.id, each);
-        const oldest = page.tickets.at(-1);
-        // A page that brings nothing new ends it, whatever the broker makes of `before`.
-        path = oldest === undefined || found.size === known ? undefined : `${ROUTES.list.url}?before=${oldest.id}`;
-      }
-      return [...found.values()];
-    },
+    list: () => listAll(http),
     receipt: receiver.receipt,
-    async cancel(id, items) {
-      const body = cancelBody(options, await status(id), items);
-      const path = ROUTES.cancel.url.replace(':id', id);
-      const reply = await http.json<{ items: number }>({ method: 'POST', path, body, contentType: 'application/json' });
-      return reply.items;
-    },
+    cancel: async (id, items) => sendCancel(http, id, cancelBody(options, await status(id), items)),
     async uploadFile(path, onProgress) {
       const { size } = await stat(path);
       return uploadBlob(http, { size, open: (start) => createReadStream(path, { start }) }, onProgress);
@@ -221,11 +200,35 @@ function signInput(options: ClientOptions, input: SubmitInput): SignedTicket {
   return signTicket(input.terms, input.items, times, session.signer, session.opened.principal, input.batch);
 }
 
+/** All pages, newest first; one that brings nothing new ends it, whatever the broker makes of `before`. */
+async function listAll(http: BrokerHttp): Promise<readonly TicketStatus[]> {
+  const found = new Map<string, TicketStatus>();
+  for (let path: string | undefined = ROUTES.list.url; path !== undefined; ) {
+    const known = found.size;
+    const page: { tickets: TicketStatus[] } = await http.json({ method: 'GET', path });
+    for (const each of page.tickets) found.set(each.id, each);
+    const oldest = page.tickets.at(-1);
+    path = oldest === undefined || found.size === known ? undefined : `${ROUTES.list.url}?before=${oldest.id}`;
+  }
+  return [...found.values()];
+}
+
 /** Work that may be admitted in four days must not be over in one. */
 function defaultLifeS({ opened }: Session, iat: number): number {
   const { adm, exp } = opened.delegation.claims;
   const waitS = adm > exp ? Math.max(0, adm - iat) : 0;
   return Math.min(DEFAULT_MAX_TICKET_LIFE_S, waitS + DEFAULT_TICKET_LIFE_S);
+}
+
+/** What is noted of a ticket, which holds its items' bytes as well. */
+function sentTicket({ id, hash, jti, endpoint, n, fn, overS }: SignedTicket, nowMs: number): SentTicket {
+  return { id, hash, jti, endpoint, n, fn, at: Math.floor(nowMs / 1000), overS };
+}
+
+async function sendCancel(http: BrokerHttp, id: string, body: Uint8Array): Promise<number> {
+  const path = ROUTES.cancel.url.replace(':id', id);
+  const reply = await http.json<{ items: number }>({ method: 'POST', path, body, contentType: 'application/json' });
+  return reply.items;
 }
 
 /** The broker's answer, unless it is a refusal. */

@@ -69,19 +69,8 @@ export function createReceiver(options: ReceiverOptions): Receiver {
   const { http, principal, notice } = options;
   const tracked = new Map<string, Tracked>();
   const endpoint = createEndpoints(options);
+  const open = (json: PackJson): Promise<Verified> => openWith(endpoint, json, principal);
   let opening: Promise<void> = Promise.resolve();
-
-  const open = async (json: PackJson): Promise<{ opened: OpenedPack; known: KnownEndpoint }> => {
-    const pack = packFromJson(json);
-    const { claims } = parseToken('farfield-receipts+jwt', pack.receipts);
-    let known = await endpoint(claims.endpoint, false);
-    // An unknown online key may be a newer one: only a newer descriptor by the root can say so.
-    if (claims.iss !== thumbprint(known.descriptorToken.claims.sign)) known = await endpoint(claims.endpoint, true);
-    return {
-      opened: openPack(pack, { endpoint: known.id, onlineKey: known.descriptorToken.claims.sign, principal }),
-      known,
-    };
-  };
 
   const takePack = async (json: PackJson): Promise<void> => {
     const { opened, known } = await open(json);
@@ -238,6 +227,22 @@ function refusalError(receipt: string): FarfieldError {
     isErrorCode(code) ? code : 'E_UNTRUSTED',
     `the endpoint refused the ticket: ${err?.message ?? 'no reason given'}`,
   );
+}
+
+interface Verified {
+  readonly opened: OpenedPack;
+  readonly known: KnownEndpoint;
+}
+
+/** R1: the pack, if the endpoint that it names signed it for this principal. */
+async function openWith(endpoint: Receiver['endpoint'], json: PackJson, principal: string): Promise<Verified> {
+  const pack = packFromJson(json);
+  const { claims } = parseToken('farfield-receipts+jwt', pack.receipts);
+  let known = await endpoint(claims.endpoint, false);
+  // An unknown online key may be a newer one: only a newer descriptor by the root can say so.
+  if (claims.iss !== thumbprint(known.descriptorToken.claims.sign)) known = await endpoint(claims.endpoint, true);
+  const expect = { endpoint: known.id, onlineKey: known.descriptorToken.claims.sign, principal };
+  return { opened: openPack(pack, expect), known };
 }
 
 /** Descriptors by endpoint; one that is older than the newest seen is refused. */

@@ -81,9 +81,7 @@ export function createTracked(facts: TrackedFacts, onAlarm: (message: string) =>
   const listeners: ((group: OutcomeGroup) => void)[] = [];
   const progressListeners: ((progress: Progress) => void)[] = [];
   let remaining = facts.n;
-  /** Why all of it, or some items, will not be waited for. */
-  let failure: FarfieldError | undefined;
-  const failed = new Map<number, FarfieldError>();
+  const failures = createFailures((i) => groupOf[i] === 0);
 
   const place = (i: number): Place | undefined => {
     const group = groups[(groupOf[i] ?? 0) - 1];
@@ -116,8 +114,7 @@ export function createTracked(facts: TrackedFacts, onAlarm: (message: string) =>
 
   const finished = async (): Promise<void> => {
     if (remaining === 0) return;
-    const [first = failure] = failed.values();
-    if (first !== undefined) throw first;
+    failures.check();
     await ask(allWaiters);
   };
 
@@ -134,8 +131,7 @@ export function createTracked(facts: TrackedFacts, onAlarm: (message: string) =>
     async item(i) {
       const known = place(i);
       if (known !== undefined) return outcomeOf(known);
-      const why = failed.get(i) ?? failure;
-      if (why !== undefined) throw why;
+      failures.check(i);
       const list = waiters.get(i) ?? [];
       waiters.set(i, list);
       return ask(list);
@@ -146,9 +142,8 @@ export function createTracked(facts: TrackedFacts, onAlarm: (message: string) =>
       const fresh = accept(pack, ticket);
       if (fresh.length === 0) return;
       remaining -= fresh.length;
-      if (failed.size > 0)
-        for (const k of fresh) failed.delete((pack.pack.tickets[ticket] as PackTicket).items[k] ?? 0);
       const columns = pack.pack.tickets[ticket] as PackTicket;
+      failures.ended(columns, fresh);
       const outcome = (k: number): Outcome => outcomeOf({ pack, ticket, k });
       for (const listener of listeners) listener({ columns, fresh, outcome });
       if (waiters.size > 0) {
@@ -161,25 +156,57 @@ export function createTracked(facts: TrackedFacts, onAlarm: (message: string) =>
       if (remaining === 0) for (const waiter of allWaiters.splice(0)) waiter.resolve();
     },
     fail(items, error) {
-      if (items === 'all') failure = error;
-      else {
-        const open = items.filter((i) => groupOf[i] === 0);
-        if (open.length === 0) return;
-        for (const i of open) failed.set(i, error);
-      }
+      if (!failures.add(items, error)) return;
       for (const [i, list] of waiters) {
-        if (items !== 'all' && !failed.has(i)) continue;
+        if (!failures.has(i)) continue;
         for (const waiter of list) waiter.reject(error);
         waiters.delete(i);
       }
       for (const waiter of allWaiters.splice(0)) waiter.reject(error);
     },
-    reopen() {
-      failure = undefined;
-      failed.clear();
-    },
+    reopen: () => failures.clear(),
     progress(event) {
       for (const listener of progressListeners) listener(event);
+    },
+  };
+}
+
+interface Failures {
+  /** False where nothing of it is open any more. */
+  add(items: readonly number[] | 'all', error: FarfieldError): boolean;
+  has(i: number): boolean;
+  /** Throws why item `i`, or any, will not be waited for. */
+  check(i?: number): void;
+  ended(columns: PackTicket, fresh: readonly number[]): void;
+  clear(): void;
+}
+
+/** Why all of a ticket, or some of its items, will not be waited for (T2): a receipt that comes all the same takes it back. */
+function createFailures(isOpen: (i: number) => boolean): Failures {
+  const failed = new Map<number, FarfieldError>();
+  let ofAll: FarfieldError | undefined;
+  return {
+    add(items, error) {
+      if (items === 'all') {
+        ofAll = error;
+        return true;
+      }
+      const open = items.filter(isOpen);
+      for (const i of open) failed.set(i, error);
+      return open.length > 0;
+    },
+    has: (i) => ofAll !== undefined || failed.has(i),
+    check(i) {
+      const [first] = failed.values();
+      const why = (i === undefined ? first : failed.get(i)) ?? ofAll;
+      if (why !== undefined) throw why;
+    },
+    ended(columns, fresh) {
+      if (failed.size > 0) for (const k of fresh) failed.delete(columns.items[k] ?? 0);
+    },
+    clear() {
+      ofAll = undefined;
+      failed.clear();
     },
   };
 }
