@@ -87,6 +87,7 @@ export interface H5Module {
     strides: readonly bigint[],
     pointer: bigint,
   ): number;
+  create_group(file: bigint, path: string, trackOrder: boolean): number;
   create_dataset(file: bigint, path: string, pointer: bigint, metadata: H5WriteMetadata): number;
   resize_dataset(file: bigint, path: string, shape: readonly bigint[]): number;
   create_attribute(file: bigint, path: string, name: string, pointer: bigint, metadata: H5WriteMetadata): number;

@@ -50,6 +50,11 @@ export class Hdf5Writer implements Disposable {
     }
   }
 
+  /** A group, before anything is declared in it. */
+  createGroup(name: string): void {
+    this.#must(`create ${name}`, (h5) => h5.create_group(this.#id, name, false));
+  }
+
   /** Declares a data set of `shape`; its rows are written by `writeRows`. */
   createDataset(name: string, stored: StoredType, shape: readonly number[]): void {
     const [rows = 0, ...rest] = shape;
