@@ -279,6 +279,7 @@ export class Agent implements AgentControl {
       env: config.env,
       slots: config.blocks.slots,
       maxBlocks: config.blocks.maxBlocks,
+      shape: config.blocks.shape,
       idleMs: config.blocks.idleS * 1000,
       graceS: config.blocks.graceS,
       clock,

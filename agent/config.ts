@@ -11,6 +11,9 @@ import type { LinkChoice } from '#base/link/supervisor.ts';
 import { readYaml } from '#base/yaml.ts';
 import { FarfieldError } from '#kernel/errors.ts';
 import { DEFAULT_RETENTION_S } from '#kernel/limits.ts';
+import { siteShape } from './schedulers/jobs.ts';
+import { BATCH_SCHEDULERS, type BatchConfig, type BatchSchedulerName, BatchShape } from './schedulers/options.ts';
+import type { BlockShape } from './schedulers/scheduler.ts';
 
 const closed = { additionalProperties: false } as const;
 const Path = T.String({ pattern: '^/', maxLength: 4096 });
@@ -24,7 +27,10 @@ export const AgentConfigShape = T.Object(
     blocks: T.Optional(
       T.Object(
         {
-          scheduler: T.Optional(T.Enum(['local'])),
+          scheduler: T.Optional(
+            T.Enum(['local', ...BATCH_SCHEDULERS], { description: 'local: pilots on this machine' }),
+          ),
+          batch: T.Optional(BatchShape),
           slots: T.Optional(T.Integer({ minimum: 1, maximum: 4096, description: 'concurrent places of one pilot' })),
           maxBlocks: T.Optional(T.Integer({ minimum: 1, maximum: 1000 })),
           idleS: T.Optional(
@@ -71,7 +77,10 @@ export type AgentConfig = Static<typeof AgentConfigShape>;
 export interface ResolvedAgentConfig {
   readonly link: LinkChoice;
   readonly blocks: {
-    readonly scheduler: 'local';
+    readonly scheduler: 'local' | BatchSchedulerName;
+    readonly batch: BatchConfig;
+    /** What a block asks for unless its work wants otherwise. */
+    readonly shape: BlockShape;
     readonly slots: number;
     readonly maxBlocks: number;
     readonly idleS: number;
@@ -92,8 +101,11 @@ export interface ResolvedAgentConfig {
 }
 
 const MiB = 1024 * 1024;
+/** A pilot of this machine ends when it is idle, not when it is old. */
+const LOCAL_WALL_S = 365 * 86_400;
 const DEFAULTS = {
   link: 'auto',
+  scheduler: 'local',
   /** One pilot serves a whole machine; more blocks are for batch schedulers. */
   maxBlocks: 1,
   /** Long enough for a person between two notebook cells, short enough that a laptop's fan stops. */
@@ -111,10 +123,20 @@ export function resolveAgentConfig(config: AgentConfig, cores: number = availabl
   }
   const blocks = config.blocks ?? {};
   const slots = blocks.slots ?? cores;
+  const scheduler = blocks.scheduler ?? DEFAULTS.scheduler;
+  const batch = blocks.batch ?? {};
+  if (scheduler === 'local' && blocks.batch !== undefined) {
+    throw new FarfieldError(
+      'E_USAGE',
+      'blocks.batch is for batch schedulers, and blocks.scheduler is local; leave one out',
+    );
+  }
   return {
     link: config.link ?? DEFAULTS.link,
     blocks: {
-      scheduler: blocks.scheduler ?? 'local',
+      scheduler,
+      batch,
+      shape: scheduler === 'local' ? { nodes: 1, wallS: LOCAL_WALL_S } : siteShape(batch),
       slots,
       maxBlocks: blocks.maxBlocks ?? DEFAULTS.maxBlocks,
       idleS: blocks.idleS ?? DEFAULTS.idleS,
@@ -144,7 +166,7 @@ export function readAgentConfig(path: string): ResolvedAgentConfig {
 export const CONFIG_TEMPLATE = `# How this endpoint runs things. Every key may be left out; what stands here are the defaults.
 # link: auto              # grpc, ws, or auto (gRPC, then WebSocket)
 # blocks:
-#   scheduler: local      # pilots on this machine
+#   scheduler: local      # pilots on this machine; or slurm, pbs, lsf, gridengine, htcondor, flux, kubernetes
 #   slots: 2              # concurrent places; default: one a core
 #   idleS: 600            # a block without work for this long ends
 # threadsPerSlot: 2       # threads of one model

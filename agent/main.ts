@@ -24,7 +24,13 @@ import { type BrokerAddress, readBroker } from './identity/broker.ts';
 import { agentFolder, prepareFolder } from './identity/folder.ts';
 import { openIdentity } from './identity/identity.ts';
 import { forgetEnd, noteEnd } from './last-end.ts';
+import { createBatchScheduler } from './schedulers/batch.ts';
+import { commandEnv, createRunner } from './schedulers/command.ts';
+import { createDriver } from './schedulers/drivers.ts';
+import { type JobSetting, renderExample } from './schedulers/jobs.ts';
 import { createLocalScheduler } from './schedulers/local.ts';
+import { BATCH_DEFAULTS } from './schedulers/options.ts';
+import type { Scheduler } from './schedulers/scheduler.ts';
 
 const EXIT = { ok: 0, usage: 2, refused: 3, unavailable: 6, defect: 70 } as const;
 
@@ -57,6 +63,35 @@ async function measureModels(folders: readonly string[], log: Logger): Promise<M
   return found;
 }
 
+interface SchedulerSetting extends JobSetting {
+  /** Where the blocks' folders are. */
+  readonly folder: string;
+}
+
+function openScheduler(config: ResolvedAgentConfig, log: Logger, setting: SchedulerSetting): Scheduler & Disposable {
+  const { scheduler, batch } = config.blocks;
+  if (scheduler === 'local') {
+    return createLocalScheduler({
+      pilot: setting.pilot,
+      env: config.env,
+      logFile: ({ block }) => setting.logFile(block),
+      clock: systemClock,
+      random: systemRandom,
+      hostname: hostname(),
+    });
+  }
+  const driver = createDriver(scheduler, batch);
+  // What the scheduler cannot say is refused now, not when the first task waits.
+  renderExample(driver, setting, setting.folder);
+  const run = createRunner({
+    clock: systemClock,
+    env: commandEnv(process.env, driver.passEnv, batch.commandPath ?? BATCH_DEFAULTS.commandPath),
+    cwd: setting.folder,
+    timeoutMs: (batch.commandS ?? BATCH_DEFAULTS.commandS) * 1000,
+  });
+  return createBatchScheduler({ ...setting, driver, run, clock: systemClock, log });
+}
+
 async function main(argv: readonly string[]): Promise<number> {
   const [path, ...rest] = argv;
   if (path === undefined || path.startsWith('-') || rest.length > 0) {
@@ -72,18 +107,18 @@ async function main(argv: readonly string[]): Promise<number> {
   const broker = readBroker(folder);
   const logFile = (block: string): string => `${folder.blocks}/${block}/pilot.log`;
   const node = process.execPath;
-  using scheduler = createLocalScheduler({
+  const identity = openIdentity(folder, systemClock.now() / 1000);
+  using scheduler = openScheduler(config, log, {
+    endpoint: identity.current.endpoint,
+    config: config.blocks.batch,
     pilot: [node, ...SERVER_FLAGS, program('pilot')],
-    env: config.env,
-    logFile: ({ block }) => logFile(block),
-    clock: systemClock,
-    random: systemRandom,
-    hostname: hostname(),
+    logFile,
+    folder: folder.blocks,
   });
   const agent = await Agent.start({
     folder,
     config,
-    identity: openIdentity(folder, systemClock.now() / 1000),
+    identity,
     broker,
     diallers: diallersOf(config, broker),
     scheduler,

@@ -24,7 +24,7 @@ import { type Signer, signToken } from '#kernel/jws.ts';
 import { BLOCK_FILE, type BlockFile } from '#protos/block-file.ts';
 import type { Ledger, PilotRow } from '../admission/ledger.ts';
 import type { BlockView } from '../control.ts';
-import type { Scheduler } from '../schedulers/scheduler.ts';
+import type { BlockShape, Scheduler } from '../schedulers/scheduler.ts';
 import type { Engine } from '../work/engine.ts';
 import type { Breaker } from './breaker.ts';
 import type { Pilots } from './pilots.ts';
@@ -44,6 +44,7 @@ export interface BlocksOptions {
   readonly env: Readonly<Record<string, string>>;
   readonly slots: number;
   readonly maxBlocks: number;
+  readonly shape: BlockShape;
   readonly idleMs: number;
   readonly graceS: number;
   readonly clock: Clock;
@@ -64,7 +65,6 @@ interface Block {
 
 /** A token is redeemed within seconds here; a batch queue will want days and its own life. */
 const TOKEN_LIFE_S = 3600;
-const WALL_S = 365 * 86400;
 const STOP_GRACE_S = 10;
 const TAIL_BYTES = 4096;
 /** A pilot redials every two seconds at least (pilot/limits.ts): one that does not for so long is stopped or stuck. */
@@ -85,6 +85,7 @@ export class Blocks {
     this.#o = options;
     this.#busyAt = options.clock.mono();
     options.scheduler.onEnd((job, why) => this.#own(this.#jobEnded(job, why)));
+    options.scheduler.onAbsent?.((job, why) => this.#own(this.#jobAbsent(job, why)));
   }
 
   /** Takes over the blocks of an earlier life: those that run are waited for, those that ended give their leases back. */
@@ -222,7 +223,7 @@ export class Blocks {
     this.#blocks.set(id, block);
     await ledger.submit({ kind: 'meta', key: PREFIX + id, value: '-' });
     try {
-      block.job = await scheduler.submit({ block: id, folder: place, shape: { nodes: 1, wallS: WALL_S } });
+      block.job = await scheduler.submit({ block: id, folder: place, shape: this.#o.shape });
     } catch (cause) {
       await this.#ended(block, `not submitted: ${(cause as Error).message}`);
       return;
@@ -245,6 +246,13 @@ export class Blocks {
 
   async #jobEnded(job: string, why: string): Promise<void> {
     for (const block of [...this.#blocks.values()]) if (block.job === job) await this.#ended(block, why);
+  }
+
+  /** The scheduler has forgotten the job: it is over unless a pilot of it says otherwise. */
+  async #jobAbsent(job: string, why: string): Promise<void> {
+    const { connected } = this.#o.pilots();
+    for (const block of [...this.#blocks.values()])
+      if (block.job === job && ![...block.pilots].some((no) => connected.has(no))) await this.#ended(block, why);
   }
 
   /** The block is gone: its leases go back, and its folder; a block that never said hello counts against the breaker. */

@@ -11,7 +11,7 @@ import type { Clock, Timer } from '#base/clock.ts';
 import { killTree, pidAlive, startDetached, type TreeHandle } from '#base/process.ts';
 import type { Random } from '#base/random.ts';
 import { FarfieldError } from '#kernel/errors.ts';
-import type { BlockRequest, JobState, Scheduler } from './scheduler.ts';
+import type { BlockRequest, EndCause, JobState, Scheduler } from './scheduler.ts';
 
 /** How often a living block is looked at: one read of /proc/PID/stat. */
 const LOOK_MS = 1000;
@@ -31,7 +31,7 @@ export interface LocalScheduler extends Scheduler, Disposable {}
 export function createLocalScheduler(options: LocalOptions): LocalScheduler {
   const { clock, random, hostname } = options;
   const watched = new Set<string>();
-  const listeners: ((job: string, why: string) => void)[] = [];
+  const listeners: ((job: string, why: string, cause: EndCause) => void)[] = [];
   let timer: Timer | undefined;
 
   const look = (): void => {
@@ -39,7 +39,7 @@ export function createLocalScheduler(options: LocalOptions): LocalScheduler {
     for (const job of [...watched]) {
       if (pidAlive(readHandle(job))) continue;
       watched.delete(job);
-      for (const listener of listeners) listener(job, 'its process ended');
+      for (const listener of listeners) listener(job, 'its process ended', 'lost');
     }
     arm();
   };
@@ -74,7 +74,10 @@ export function createLocalScheduler(options: LocalOptions): LocalScheduler {
       const states = new Map<string, JobState>();
       for (const job of jobs) {
         const alive = pidAlive(readHandle(job));
-        states.set(job, alive ? { kind: 'running', nodes: [hostname] } : { kind: 'ended', why: 'its process is gone' });
+        states.set(
+          job,
+          alive ? { kind: 'running', nodes: [hostname] } : { kind: 'ended', cause: 'lost', why: 'its process is gone' },
+        );
         if (alive) watch(job);
       }
       return Promise.resolve(states);

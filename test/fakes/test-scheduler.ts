@@ -1,5 +1,5 @@
 /** A scheduler whose jobs are what a test makes of them. */
-import type { BlockRequest, JobState, Scheduler } from '../../agent/schedulers/scheduler.ts';
+import type { BlockRequest, EndCause, JobState, Scheduler } from '../../agent/schedulers/scheduler.ts';
 
 export interface TestScheduler extends Scheduler {
   readonly submitted: BlockRequest[];
@@ -11,7 +11,7 @@ export interface TestScheduler extends Scheduler {
 }
 
 export function createTestScheduler(): TestScheduler {
-  const listeners: ((job: string, why: string) => void)[] = [];
+  const listeners: ((job: string, why: string, cause: EndCause) => void)[] = [];
   const scheduler: TestScheduler = {
     name: 'test',
     pushes: true,
@@ -32,13 +32,13 @@ export function createTestScheduler(): TestScheduler {
       ),
     cancel(job) {
       scheduler.cancelled.push(job);
-      scheduler.states.set(job, { kind: 'ended', why: 'cancelled' });
+      scheduler.states.set(job, { kind: 'ended', cause: 'cancelled', why: 'cancelled' });
       return Promise.resolve({ left: [] });
     },
     onEnd: (listener) => void listeners.push(listener),
     end(job, why) {
-      scheduler.states.set(job, { kind: 'ended', why });
-      for (const listener of listeners) listener(job, why);
+      scheduler.states.set(job, { kind: 'ended', cause: 'lost', why });
+      for (const listener of listeners) listener(job, why, 'lost');
     },
   };
   return scheduler;
