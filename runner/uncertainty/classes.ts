@@ -8,7 +8,7 @@
  * each; ece = mean distance of the two, weighted by rows.
  *
  * Invariants
- *  K1 A row without a known class (negative), or whose probabilities are not numbers, enters no statistic.
+ *  K1 A row without a known class (negative, or NaN), or whose probabilities are not numbers, enters no statistic.
  *  K2 A label that is no class of the model is an error of the caller, never a wrong answer of the model.
  *  K3 Everything merges exactly but for rounding: only counts and sums are kept, whatever the number of rows.
  */
@@ -112,6 +112,7 @@ export class ClassCollector {
   /** K1 and K2. The row is counted here, so that a message can name it. */
   #labelOf(value: number): number {
     const row = this.#row++;
+    if (Number.isNaN(value)) return -1;
     if (Number.isInteger(value) && value < this.#shape.classes.length) return value;
     const last = this.#shape.classes.length - 1;
     throw new FarfieldError(
