@@ -203,7 +203,9 @@ export function processesOf(world: Pick<World, 'endpointState'>): { pilot: numbe
   const all = readdirSync('/proc')
     .filter((name) => /^\d+$/.test(name))
     .map((name) => ({ pid: Number(name), argv: readProc(Number(name), 'cmdline').split('\0') }));
-  const runs = (argv: readonly string[], file: string): boolean => argv[1]?.endsWith(file) === true;
+  // The first argument that is no flag of Node's: what keeps a runner's namespace (unshare ... node FILE) is no runner.
+  const runs = (argv: readonly string[], file: string): boolean =>
+    argv.find((arg, k) => k > 0 && !arg.startsWith('-'))?.endsWith(file) === true;
   const pilot = all
     .filter(({ argv }) => runs(argv, '/pilot/main.ts') && argv.some((arg) => arg.startsWith(world.endpointState)))
     .map(({ pid }) => pid);
