@@ -6,26 +6,29 @@
  *  C2 Items run one after another, in order of arrival: the lanes are the parallelism.
  *  C3 Whatever fails, fails its item alone; a partial result is removed.
  */
-import { createHash } from 'node:crypto';
 import { readFileSync, rmSync, statSync } from 'node:fs';
 import { versions as nodeVersions } from 'node:process';
 import type { Clock } from '#base/clock.ts';
+import { createSeededRandom } from '#base/random.ts';
 import { FarfieldError } from '#kernel/errors.ts';
 import type { RunnerItem } from '#protos/runner.ts';
 import type { Call, CallAdapter, CallArg, CallLoad, CallResult } from './adapters/adapter.ts';
 import { ortVersion } from './adapters/ort.ts';
+import { Collected } from './collected.ts';
 import { goldenDistance } from './golden.ts';
 import { createHdf5Loader } from './hdf5/library.ts';
 import { type Phases, runJob } from './job.ts';
 import { Lanes } from './lanes.ts';
-import { MAX_SUMMARY_BYTES } from './limits.ts';
 import { chooseVariant, type OpenModel, openModel, openOnnx, type VariantChoice } from './model.ts';
 import { compileRows, type RowPlan } from './rows.ts';
-import { createHdf5Sink, createNpySink, type RowSink } from './sinks.ts';
+import { createHdf5Sink, createNpySink, type RowSink, type UncertaintyColumns } from './sinks.ts';
 import { openSource, type RowSource, type SourceTools } from './sources.ts';
-import { ClassCollector, type ClassSummary } from './uncertainty/classes.ts';
-import { countFlags, type FlagCounts, noFlags } from './uncertainty/flags.ts';
-import { L2Collector, type L2Summary } from './uncertainty/l2.ts';
+import { type OpenCalibration, openModelCalibration } from './uncertainty/calibration.ts';
+import { createRowJudge, type RowJudge } from './uncertainty/judge.ts';
+import { boundsText, reportTrust, reportUncertainty } from './uncertainty/report.ts';
+import { type Sampled, sampleSymmetries } from './uncertainty/sampling.ts';
+import { compileSymmetries } from './uncertainty/symmetry.ts';
+import { NO_MEMORY, type TrustMemory } from './uncertainty/trust-memory.ts';
 
 /** What `load` made; it lives until `close`. */
 interface Loaded {
@@ -36,15 +39,12 @@ interface Loaded {
   readonly tools: SourceTools;
   /** Largest distance of a golden row; undefined where the model has none. */
   readonly golden: number | undefined;
+  /** The model's error calibration, checked against what was loaded; undefined where model.json names none. */
+  readonly calibration: OpenCalibration | undefined;
+  /** Verdicts of the items before. */
+  memory: TrustMemory;
   readonly versions: Record<string, string>;
 }
-
-/** What `rep.summary` says; the comparison is there when truth was given. */
-export type RowsSummary = { readonly rows: number; readonly flagged: Partial<FlagCounts> } & (
-  | { readonly n: 0 }
-  | L2Summary
-  | ClassSummary
-);
 
 export function createModelCalls(adapter: string, clock: Clock): CallAdapter {
   const hdf5 = createHdf5Loader();
@@ -102,7 +102,8 @@ async function load(adapter: string, request: CallLoad, tools: SourceTools, cloc
   try {
     const plan = compileRows(open.model);
     const golden = await goldenDistance({ open, lanes, plan, library: await library, clock });
-    return { open, variant, plan, lanes, tools, golden, versions: ownVersions() };
+    const calibration = openModelCalibration(open, variant, golden !== undefined);
+    return { open, variant, plan, lanes, tools, golden, calibration, memory: NO_MEMORY, versions: ownVersions() };
   } catch (reason) {
     await lanes[Symbol.asyncDispose]();
     throw reason;
@@ -119,7 +120,7 @@ async function runItem(loaded: Loaded, call: Call, clock: Clock): Promise<CallRe
   const started = clock.mono();
   const { open, plan, lanes, tools } = loaded;
   const { output } = plan;
-  mustBeServable(call.item);
+  const wish = chooseMethod(call.item, loaded);
   const args = chooseArgs(call.args, open);
   const input = open.model.inputs[0] as OpenModel['model']['inputs'][number];
   const rowShape = input.shape.slice(1).filter((n) => n !== 1);
@@ -137,41 +138,136 @@ async function runItem(loaded: Loaded, call: Call, clock: Clock): Promise<CallRe
     );
   }
   const library = samples.format === 'hdf5' ? await tools.hdf5() : undefined;
+  call.onCancel = () => lanes.cancel();
+  const sampled = wish.sampling ? await sampleItem(loaded, call, samples, clock) : undefined;
+  const { calibration } = wish;
+  const judge = createRowJudge({
+    model: open.model,
+    columns: output.columns,
+    calibration,
+    level: wish.level,
+    spreads: sampled,
+  });
   using sink =
     library === undefined
       ? createNpySink(call.item.outDir, samples.rows, output.columns)
-      : createHdf5Sink(library, call.item.outDir, samples.rows, output);
+      : createHdf5Sink(
+          library,
+          call.item.outDir,
+          samples.rows,
+          output,
+          calibration === undefined ? undefined : columnsOf(loaded, calibration, judge, sampled),
+        );
   const collected = new Collected(loaded, truth !== undefined);
-  call.onCancel = () => lanes.cancel();
   const phases = await runJob({
     clock,
     lanes,
-    plan: { sampleSize: plan.sample.size, columns: output.columns, baselines: plan.baselines },
-    samples: hashing(samples, collected),
+    plan: {
+      sampleSize: plan.sample.size,
+      columns: output.columns,
+      baselines: plan.baselines,
+      signals: calibration?.value.reference === undefined ? 0 : plan.signals,
+    },
+    samples: collected.hashing(samples),
     truth,
     finished: (from, rows, results, labels) => {
+      const said = judge.add(from, rows, results, labels);
       collected.add(rows, results, labels);
-      sink.write(from, rows, results);
+      sink.write(from, rows, results, said);
     },
     cancelled: () => call.cancelled,
     progress: (done, total, perSecond) => call.progress(done, total, perSecond),
   });
-  return commit(loaded, call, sink, samples, collected, { phases, started, clock });
+  return commit(loaded, call, sink, samples, { collected, judge, calibration }, { phases, started, clock });
+}
+
+/** What a caller asked for, as far as this model has it. */
+interface Method {
+  readonly calibration: OpenCalibration | undefined;
+  readonly sampling: boolean;
+  readonly level: number | undefined;
+}
+
+/**
+ * A method that the model lacks the means for is refused, not ignored: a caller who asked for a radius must not take its
+ * absence for a small one. `l2`, which is what clients ask for by default, has radii where there is a calibration.
+ */
+function chooseMethod({ uncertainty }: RunnerItem, { open, calibration }: Loaded): Method {
+  const { method = 'l2', level = 0.95 } = uncertainty ?? {};
+  const refuse = (what: string): never => {
+    throw new FarfieldError('E_INPUT', `uncertainty ${JSON.stringify(method.slice(0, 40))}: ${what}`);
+  };
+  if (method === 'none') return { calibration: undefined, sampling: false, level: undefined };
+  if (!(level > 0 && level < 1)) refuse(`the level is ${level}; it lies between 0 and 1`);
+  if (method === 'l2') return { calibration, sampling: false, level };
+  if (method !== 'conformal' && method !== 'symmetry')
+    return refuse('is not served here; none, l2, conformal and symmetry are');
+  if (calibration === undefined)
+    refuse(
+      `the model ${open.model.name} has no error calibration; ask for l2, or make one with \`farfield model calibrate\``,
+    );
+  if (method === 'conformal') return { calibration, sampling: false, level };
+  if (open.model.uncertainty?.symmetries === undefined) refuse(`the model ${open.model.name} declares no symmetries`);
+  return { calibration, sampling: true, level };
+}
+
+/** Predictions of some rows under the model's symmetries. */
+function sampleItem(loaded: Loaded, call: Call, samples: RowSource, clock: Clock): Promise<Sampled> {
+  const { open, plan, lanes } = loaded;
+  const symmetries = compileSymmetries(open.model, plan.sample, plan.output.columns);
+  if (symmetries === undefined) throw new TypeError('no symmetries are declared');
+  return sampleSymmetries({
+    clock,
+    lanes,
+    plan,
+    samples,
+    symmetries,
+    random: createSeededRandom(call.item.seed ?? 0),
+    wanted: call.item.uncertainty?.samples ?? 0,
+    cancelled: () => call.cancelled,
+  });
+}
+
+function columnsOf(
+  { open }: Loaded,
+  calibration: OpenCalibration,
+  judge: RowJudge,
+  sampled: Sampled | undefined,
+): UncertaintyColumns {
+  const { groups } = open.model;
+  return {
+    levels: judge.levels,
+    classes: judge.classes,
+    reference: calibration.value.reference !== undefined,
+    bounds: boundsText(calibration),
+    units: calibration.value.units,
+    groups: groups === undefined ? 'all rows' : `${groups.by} from ${groups.edges.join(', ')}`,
+    sampled,
+  };
 }
 
 /** Writes what is known only at the end, and answers. */
 function commit(
-  { open, variant, lanes, versions }: Loaded,
+  loaded: Loaded,
   call: Call,
   sink: RowSink,
   samples: RowSource,
-  collected: Collected,
+  {
+    collected,
+    judge,
+    calibration,
+  }: { collected: Collected; judge: RowJudge; calibration: OpenCalibration | undefined },
   timing: { phases: Phases; started: number; clock: Clock },
 ): CallResult & { rows: number } {
+  const { open, variant, lanes, versions } = loaded;
   const { clock, phases, started } = timing;
   const at = clock.mono();
   const summary = collected.summary(samples.rows);
   const inputDigest = collected.inputDigest();
+  const { trust, memory } = reportTrust(calibration, judge, loaded.memory);
+  loaded.memory = memory;
+  const uncertainty =
+    calibration === undefined ? undefined : reportUncertainty(calibration, judge, variant.variant.sha256);
   sink.commit({
     model: open.model.name,
     model_version: open.model.version,
@@ -181,6 +277,8 @@ function commit(
     input_rows_digest: inputDigest,
     versions: JSON.stringify(versions),
     summary: JSON.stringify(summary),
+    trust: JSON.stringify(trust),
+    ...(calibration === undefined ? {} : { calibration_digest: calibration.digest }),
   });
   const value = settle(call.item, sink.path);
   phases.writeMs += clock.mono() - at;
@@ -197,6 +295,8 @@ function commit(
     inputRowsDigest: inputDigest,
     phases: { ...rounded(phases), totalMs: Math.round((clock.mono() - started) * 10) / 10 },
     summary,
+    trust,
+    ...(uncertainty === undefined ? {} : { uncertainty }),
   };
   return { type: samples.format, value, rep, rows: samples.rows };
 }
@@ -223,18 +323,6 @@ function settle(item: RunnerItem, path: string): CallResult['value'] {
   return { at: 'inline', bytes };
 }
 
-/**
- * Methods that need an error calibration or sampling are refused, not ignored: a caller who asked for a radius must
- * not take its absence for a small one.
- */
-function mustBeServable({ uncertainty }: RunnerItem): void {
-  if (uncertainty === undefined || uncertainty.method === 'l2' || uncertainty.method === 'none') return;
-  throw new FarfieldError(
-    'E_INPUT',
-    `uncertainty ${JSON.stringify(uncertainty.method.slice(0, 40))} is not served here; l2 and none are`,
-  );
-}
-
 /** `truth` is the labels; the other argument, whatever model.json calls it, the rows. */
 function chooseArgs(args: readonly CallArg[], { model }: OpenModel): { samples: CallArg; truth: CallArg | undefined } {
   const truth = args.find(({ arg }) => arg.name === 'truth');
@@ -249,65 +337,4 @@ function chooseArgs(args: readonly CallArg[], { model }: OpenModel): { samples: 
     );
   }
   return { samples, truth };
-}
-
-/** What a job gathers beside its predictions. */
-class Collected {
-  readonly #flagged = noFlags();
-  readonly #compared: L2Collector | ClassCollector | undefined;
-  readonly #columns: number;
-  readonly #hash = createHash('sha256');
-
-  constructor({ plan, open }: Loaded, withTruth: boolean) {
-    this.#columns = plan.output.columns;
-    if (!withTruth) return;
-    const { axes, units, classes } = plan.output;
-    const { groups, baselines = [] } = open.model;
-    this.#compared =
-      classes === undefined
-        ? new L2Collector({ axes, units, groups, baselines })
-        : new ClassCollector({ classes, groups });
-  }
-
-  hash(bytes: Uint8Array): void {
-    this.#hash.update(bytes);
-  }
-
-  inputDigest(): string {
-    return `sha256:${this.#hash.digest('hex')}`;
-  }
-
-  add(rows: number, results: Parameters<RowSink['write']>[2], truth: Float64Array | undefined): void {
-    countFlags(this.#flagged, results.flags.subarray(0, rows));
-    if (truth === undefined) return;
-    const n = rows * this.#columns;
-    this.#compared?.add({
-      rows,
-      predictions: results.predictions.subarray(0, n),
-      truth,
-      features: results.features.subarray(0, rows),
-      baselines: results.baselines.map((values) => values.subarray(0, n)),
-    });
-  }
-
-  summary(rows: number): RowsSummary {
-    const flagged = Object.fromEntries(Object.entries(this.#flagged).filter(([, n]) => n > 0));
-    const summary: RowsSummary = { rows, flagged, ...(this.#compared?.summary() ?? { n: 0 }) };
-    const bytes = Buffer.byteLength(JSON.stringify(summary));
-    if (bytes > MAX_SUMMARY_BYTES)
-      throw new FarfieldError('E_MODEL', `the summary has ${bytes} bytes; declare fewer groups`);
-    return summary;
-  }
-}
-
-/** The rows' own digest (stored type, little-endian), the same however the file compresses or chunks them. */
-function hashing(source: RowSource, collected: Collected): RowSource {
-  return {
-    ...source,
-    readRows: (from, count, target) => {
-      source.readRows(from, count, target);
-      collected.hash(target.subarray(0, count * source.rowBytes));
-    },
-    [Symbol.dispose]: () => {},
-  };
 }

@@ -18,7 +18,7 @@ import type { TensorFacts } from './adapters/adapter.ts';
 import { MAX_MODEL_JSON_BYTES, MAX_ONNX_BYTES } from './limits.ts';
 import { inspectOnnx } from './onnx.ts';
 import { outputWords } from './post.ts';
-import { sampleShape } from './pre.ts';
+import { type SampleShape, sampleShape } from './pre.ts';
 import { type Check, compileSchema, type JsonSchema } from './schema.ts';
 import schemas from './schemas.json' with { type: 'json' };
 
@@ -74,6 +74,7 @@ function checkSense(model: Model): void {
   }
   const sample = sampleShape(model);
   const words = outputWords(model);
+  checkClasses(model, words.columns, refuse);
   if (words.axes.length !== words.columns)
     refuse(`order names ${words.axes.length} columns, the output has ${words.columns}`);
   if (output?.bounds !== undefined && output.bounds.length !== words.columns) refuse('bounds must name every column');
@@ -82,7 +83,6 @@ function checkSense(model: Model): void {
     const fits = step.index.length === words.columns && step.index.every((i) => i < words.columns);
     if (!fits) refuse('post order must name every column of the output');
   }
-  checkClasses(model, words.columns, refuse);
   if (model.golden !== undefined && !(goldenLimit(model.golden) > 0))
     refuse('golden states maxPx or maxDistance, one of the two');
   const planar = sample.width * sample.height === sample.size;
@@ -90,6 +90,7 @@ function checkSense(model: Model): void {
     refuse('keep_component and centre_of_mass need samples of two axes');
   }
   if (model.baselines !== undefined && words.columns !== 2) refuse('centre_of_mass needs an output of two columns');
+  checkUncertainty(model, sample, words.columns, refuse);
   const edges = model.groups?.edges ?? [];
   if (edges.some((e, i) => i > 0 && e <= (edges[i - 1] as number))) refuse('the edges of groups must increase');
 }
@@ -101,6 +102,25 @@ function checkClasses(model: Model, columns: number, refuse: (what: string) => n
   if (classes.length !== columns) refuse(`${classes.length} classes are named, the output has ${columns} columns`);
   if (model.post.some((step) => step.op === 'scale')) refuse('probabilities of classes are not scaled');
   if (model.baselines !== undefined) refuse('centre_of_mass is no answer in classes');
+}
+
+/** Scores must fit the output, and symmetries the sample and the answer. */
+function checkUncertainty(model: Model, sample: SampleShape, columns: number, refuse: (what: string) => never): void {
+  const { uncertainty, outputs, post } = model;
+  if (uncertainty === undefined) return;
+  const classes = outputs[0]?.classes !== undefined;
+  if (classes !== (uncertainty.score === 'class_probability'))
+    refuse(`the score ${uncertainty.score} does not fit an output ${classes ? 'of' : 'without'} classes`);
+  const { symmetries } = uncertainty;
+  if (symmetries === undefined) return;
+  if (sample.width !== sample.height || sample.width ** 2 !== sample.size)
+    refuse('the symmetries of a square need square samples');
+  if (symmetries.answer === 'same') return;
+  const reflects = post.some((step) => step.op === 'scale' && step.reflect !== undefined);
+  if (columns !== 2 || !reflects)
+    refuse(
+      'a point that moves with the sample has two columns, and a step of post says how it is mirrored (`reflect`)',
+    );
 }
 
 /** The largest distance of a golden row; NaN where model.json states none or two. */

@@ -1,7 +1,9 @@
 /**
  * Where predictions go: an HDF5 file, or an .npy file for a caller who sent .npy.
  *
- * HDF5: /pred f4[n, columns], /row_index u4[n], /flags u1[n], attributes of provenance, the summary as JSON text.
+ * HDF5: /pred f4[n, columns], /row_index u4[n], /flags u1[n], attributes of provenance, the summary as JSON text; with an error
+ * calibration /uq/radius f4[n, levels] (of a classifier /uq/set u1[n, levels, classes]), /uq/group u1[n], /uq/ood_p f4[n]; of
+ * sampled rows /uq/tta_rows u4[k], /uq/tta_spread f4[k], /uq/tta_bias f4[k].
  * .npy: the predictions alone; what the flags say is counted in the summary.
  */
 import { closeSync, openSync, renameSync, rmSync, writeSync } from 'node:fs';
@@ -12,6 +14,8 @@ import { Hdf5Writer } from './hdf5/writer.ts';
 import { npyHeader } from './npy.ts';
 import type { RowResults } from './rows.ts';
 import { flagLegend } from './uncertainty/flags.ts';
+import { NO_GROUP, type RowUncertainty } from './uncertainty/judge.ts';
+import type { Sampled } from './uncertainty/sampling.ts';
 
 /** Provenance of a result, as attributes of the file. */
 export type Attributes = Readonly<Record<string, string | number>>;
@@ -19,9 +23,22 @@ export type Attributes = Readonly<Record<string, string | number>>;
 export interface RowSink extends Disposable {
   readonly path: string;
   /** The first `rows` rows of `results`, which are rows [from, from + rows) of the input. */
-  write(from: number, rows: number, results: RowResults): void;
+  write(from: number, rows: number, results: RowResults, said?: RowUncertainty): void;
   /** Finishes the file; before this it does not exist under its name. */
   commit(attributes: Attributes): void;
+}
+
+/** What the error calibration adds to a result file; the vocabulary of every result that has radii. */
+export interface UncertaintyColumns {
+  readonly levels: readonly number[];
+  readonly classes: boolean;
+  /** Whether there is a reference of the inputs to have p-values against. */
+  readonly reference: boolean;
+  /** What a radius bounds, in words. */
+  readonly bounds: string;
+  readonly units: string;
+  readonly groups: string;
+  readonly sampled: Sampled | undefined;
 }
 
 /** 32 KiB of predictions a chunk: a reader that wants a few rows inflates little, and 13,799 rows make four chunks. */
@@ -36,6 +53,7 @@ export function createHdf5Sink(
   outDir: string,
   rows: number,
   output: { readonly columns: number; readonly axes: readonly string[]; readonly units: string },
+  uncertainty?: UncertaintyColumns,
 ): RowSink {
   const path = join(outDir, 'result.h5');
   const writer = new Hdf5Writer(library, path, { chunkRows: CHUNK_ROWS, durable: false });
@@ -43,13 +61,14 @@ export function createHdf5Sink(
     writer.createDataset('/pred', 'f4', [rows, output.columns]);
     writer.createDataset('/row_index', 'u4', [rows]);
     writer.createDataset('/flags', 'u1', [rows]);
+    if (uncertainty !== undefined) declareUncertainty(writer, rows, output.columns, uncertainty);
   } catch (reason) {
     writer[Symbol.dispose]();
     throw reason;
   }
   return {
     path,
-    write(from, n, results) {
+    write(from, n, results, said) {
       writer.writeRows('/pred', from, n, bytesOf(results.predictions, n * output.columns));
       writer.writeRows(
         '/row_index',
@@ -61,16 +80,60 @@ export function createHdf5Sink(
         ),
       );
       writer.writeRows('/flags', from, n, results.flags.subarray(0, n));
+      if (said !== undefined && uncertainty !== undefined) writeUncertainty(writer, from, n, output.columns, said);
     },
     commit(attributes) {
       writer.attribute('/pred', 'units', output.units);
       writer.attribute('/pred', 'axes', output.axes.join(','));
       writer.attribute('/flags', 'bits', flagLegend());
+      if (uncertainty !== undefined) describeUncertainty(writer, output, uncertainty);
       for (const [name, value] of Object.entries(attributes)) writer.attribute('/', name, value);
       writer.commit();
     },
     [Symbol.dispose]: () => writer[Symbol.dispose](),
   };
+}
+
+function declareUncertainty(writer: Hdf5Writer, rows: number, columns: number, u: UncertaintyColumns): void {
+  const levels = u.levels.length;
+  writer.createGroup('/uq');
+  if (u.classes) writer.createDataset('/uq/set', 'u1', [rows, levels, columns]);
+  else writer.createDataset('/uq/radius', 'f4', [rows, levels]);
+  writer.createDataset('/uq/group', 'u1', [rows]);
+  if (u.reference) writer.createDataset('/uq/ood_p', 'f4', [rows]);
+  if (u.sampled === undefined) return;
+  const { rows: at, u: spread, bias } = u.sampled;
+  for (const [name, stored, values] of [
+    ['/uq/tta_rows', 'u4', Uint32Array.from(at)],
+    ['/uq/tta_spread', 'f4', spread],
+    ['/uq/tta_bias', 'f4', bias],
+  ] as const) {
+    writer.createDataset(name, stored, [at.length]);
+    writer.writeRows(name, 0, at.length, bytesOf(values, at.length));
+  }
+}
+
+function writeUncertainty(writer: Hdf5Writer, from: number, n: number, columns: number, said: RowUncertainty): void {
+  const levels = said.levels.length;
+  if (said.sets === undefined) writer.writeRows('/uq/radius', from, n, bytesOf(said.radius, n * levels));
+  else writer.writeRows('/uq/set', from, n, said.sets.subarray(0, n * levels * columns));
+  writer.writeRows('/uq/group', from, n, said.group.subarray(0, n));
+  if (said.p !== undefined) writer.writeRows('/uq/ood_p', from, n, bytesOf(said.p, n));
+}
+
+/** A number without what it means is read as what the reader hopes: `bounds` stands beside every radius. */
+function describeUncertainty(writer: Hdf5Writer, { axes }: { axes: readonly string[] }, u: UncertaintyColumns): void {
+  const main = u.classes ? '/uq/set' : '/uq/radius';
+  writer.attribute(main, 'levels', u.levels.join(','));
+  writer.attribute(main, 'bounds', u.bounds);
+  writer.attribute(main, 'units', u.units);
+  if (u.classes) writer.attribute(main, 'axes', axes.join(','));
+  writer.attribute('/uq/group', 'groups', u.groups);
+  writer.attribute('/uq/group', 'none', NO_GROUP);
+  if (u.reference) writer.attribute('/uq/ood_p', 'about', 'conformal p-value of the inputs; NaN where not finite');
+  if (u.sampled === undefined) return;
+  writer.attribute('/uq/tta_spread', 'about', 'sqrt of the trace of the covariance over 8 symmetries; no interval');
+  writer.attribute('/uq/tta_spread', 'units', u.units);
 }
 
 /** Predictions alone, appended block by block; nothing but NumPy is needed to read them. */

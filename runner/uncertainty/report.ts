@@ -1,0 +1,79 @@
+/** What a result says of its uncertainty: to the caller (`rep.uncertainty`, `rep.trust`), and as attributes of the file. */
+import type { OpenCalibration } from './calibration.ts';
+import type { RowJudge } from './judge.ts';
+import { remember, type TrustMemory } from './trust-memory.ts';
+import { judge, type Trust, type TrustState } from './verdict.ts';
+
+/** Radii by group, and what they bound. A radius that is not known is null in JSON, and infinite in the file. */
+export interface UncertaintyReport {
+  readonly calibration: string;
+  /** Data set and rows that it was made of. */
+  readonly data: string;
+  readonly n: number;
+  readonly bounds: string;
+  readonly units: string;
+  readonly levels: readonly number[];
+  readonly groups: readonly {
+    readonly from?: number;
+    readonly n: number;
+    readonly radius: readonly (number | null)[];
+  }[];
+  /** Named where the calibration is of another variant than the one that ran. */
+  readonly calibratedVariant?: string;
+  readonly symmetry?: { readonly rows: number; readonly unstable: number };
+}
+
+export interface TrustReport extends Trust {
+  /** With the jobs of this runner before it: trust-memory.ts. */
+  readonly held: TrustState;
+}
+
+/** In words, for people and for the file's attribute. */
+export function boundsText({ value }: OpenCalibration): string {
+  const { labels, score } = value;
+  if (score === 'class_probability') return `1 - p of the true class (${labels.what})`;
+  return labels.kind === 'truth'
+    ? `distance of the prediction to the true value (${labels.what})`
+    : `distance of the prediction to a fitted label, not to the truth (${labels.what})`;
+}
+
+export function reportUncertainty(
+  calibration: OpenCalibration,
+  rows: RowJudge,
+  variantSha256: string,
+): UncertaintyReport {
+  const { value, digest } = calibration;
+  const { symmetry } = rows.statistics();
+  const radii = (group: number | undefined): (number | null)[] =>
+    rows.levels.map((level) => {
+      const radius = calibration.radius(group, level);
+      return Number.isFinite(radius) ? Number(radius.toPrecision(7)) : null;
+    });
+  const bins = value.groups?.bins;
+  return {
+    calibration: digest,
+    data: value.data.name,
+    n: value.n,
+    bounds: boundsText(calibration),
+    units: value.units,
+    levels: rows.levels,
+    groups:
+      bins === undefined
+        ? [{ n: value.n, radius: radii(undefined) }]
+        : bins.map(({ from, scores }, i) => ({ from, n: scores.n, radius: radii(i) })),
+    ...(value.variant.sha256 === variantSha256 ? {} : { calibratedVariant: value.variant.name }),
+    ...(symmetry === null ? {} : { symmetry: { rows: symmetry.rows, unstable: symmetry.unstable } }),
+  };
+}
+
+/** The job's own verdict, and the memory after it. */
+export function reportTrust(
+  calibration: OpenCalibration | undefined,
+  rows: RowJudge,
+  memory: TrustMemory,
+): { readonly trust: TrustReport; readonly memory: TrustMemory } {
+  const trust = judge(calibration, rows.statistics());
+  const next = remember(memory, trust);
+  const reasons = trust.reasons.map((reason) => ({ ...reason, value: Number(reason.value.toPrecision(4)) }));
+  return { trust: { ...trust, reasons, held: next.state }, memory: next };
+}
