@@ -5,6 +5,7 @@
  *     farfield-runner describe --model DIR       what the model takes and gives; JSON
  *     farfield-runner probe    --model DIR       which variants can run here, and why the others cannot; JSON
  *     farfield-runner selftest --model DIR       loads the model and runs its golden check; JSON
+ *     farfield-runner calibrate --model DIR --input F:/ds --labels F:/ds --out FILE   makes an error calibration; JSON
  *
  * Lean on purpose: it starts once for every slot, so nothing is imported before it is needed. ONNX Runtime and HDF5 (45 MB
  * and 40 MB, 50 and 140 ms) load when an adapter asks for them, at the same time.
@@ -31,6 +32,15 @@ const USAGE =
 
 /** Answers the exit code. Usage mistakes are told on stderr, findings on stdout. */
 async function main(argv: readonly string[]): Promise<number> {
+  if (argv[0] === 'calibrate') {
+    const { runCalibrate } = await import('./uncertainty/command.ts');
+    return runCalibrate(argv.slice(1), {
+      clock,
+      threads: Math.min(2, cpus().length),
+      print: (text) => process.stdout.write(text),
+      complain: (text) => process.stderr.write(text),
+    });
+  }
   let parsed: ReturnType<typeof parse>;
   try {
     parsed = parse(argv);
