@@ -24,6 +24,7 @@ def sha256(path: str) -> str:
 
 
 def manifest(folder: str, name: str, version: str, description: str) -> dict:
+    calibrated = os.path.exists(os.path.join(folder, "calibration.json"))
     file = lambda name: {"file": name, "sha256": sha256(os.path.join(folder, name))}
     return {
         "v": 1,
@@ -54,6 +55,17 @@ def manifest(folder: str, name: str, version: str, description: str) -> dict:
         "validation": {**file("validation.h5"), "in": "/patches", "truth": "/true_xy"},
         # Lower edges: 3-5, 6-11, 12-24, 25 and more pixels above zero after `keep_component`. Fewer than 3: no group.
         "groups": {"by": "lit_pixels", "edges": [3, 6, 12, 25]},
+        # Scored by the distance to the true centre; inputs are held against the calibration's by these features of the raw
+        # patch. A symmetry of the square moves the centre with the patch. `farfield model calibrate` makes the file.
+        "uncertainty": {
+            "score": "l2",
+            "features": [
+                "log_total", "log_max", "log_least", "log_lit", "concentration", "width", "border", "log_components",
+            ],
+            "saturation": 14_400,
+            "symmetries": {"group": "square", "answer": "point"},
+            **({"calibration": file("calibration.json")} if calibrated else {}),
+        },
         "baselines": ["centre_of_mass"],
         "view": {"row": "peak", "rows": "peaks", "sample": "image", "answer": "point"},
     }
