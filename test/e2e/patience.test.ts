@@ -13,11 +13,9 @@ t.test('work waits three days for its endpoint, is admitted, waits for a place, 
   const whole = await startWhole(t, { pilot: { slots: 1 } });
   const { setting, endpoint, scheduler } = whole;
   const { clock } = setting;
-  await whole.start();
-  await whole.until(
-    'the endpoint is online',
-    async () => (await setting.broker.status()).endpoints[0]?.online === true,
-  );
+  const first = await whole.start();
+  // Both sides: an agent that stops before it has seen the welcome can say no goodbye.
+  await whole.until('the endpoint is online', () => first.status().link.state === 'live');
   await whole.stop();
   await whole.until('it is gone', async () => (await setting.broker.status()).endpoints[0]?.online === false);
   const nowS = Math.floor(clock.now() / 1000);
@@ -64,11 +62,9 @@ t.test('what comes back too late is refused by the endpoint, with a receipt that
   const { setting, endpoint } = whole;
   const { clock } = setting;
   const nowS = Math.floor(clock.now() / 1000);
-  await whole.start();
-  await whole.until(
-    'the endpoint is online',
-    async () => (await setting.broker.status()).endpoints[0]?.online === true,
-  );
+  const first = await whole.start();
+  // Both sides: an agent that stops before it has seen the welcome can say no goodbye.
+  await whole.until('the endpoint is online', () => first.status().link.state === 'live');
   await whole.stop();
   const patient = whole.login({ adm: nowS + 4 * DAY_S, scope: { endpoints: [endpoint] } });
   await whole.until('it is gone', async () => (await setting.broker.status()).endpoints[0]?.online === false);
