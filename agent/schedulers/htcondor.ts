@@ -193,6 +193,7 @@ export function createHtcondor(): Driver {
     name: 'htcondor',
     passEnv: ['CONDOR_CONFIG', '_CONDOR_SCHEDD_HOST', '_CONDOR_COLLECTOR_HOST', 'KRB5CCNAME'],
     render(spec) {
+      const description = submitFile(spec, 'job.sh');
       const text = jobScript(spec, {
         directives: [],
         directive: /^queue\b/i,
@@ -201,7 +202,7 @@ export function createHtcondor(): Driver {
       }).replace('unset LC_ALL\n', 'unset LC_ALL\nexec 1>&2\n');
       return {
         files: [
-          { name: 'job.sub', executable: false, text: submitFile(spec, 'job.sh') },
+          { name: 'job.sub', executable: false, text: description },
           { name: 'job.sh', executable: true, text },
         ],
       };

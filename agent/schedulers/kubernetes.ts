@@ -26,7 +26,7 @@ import {
 import { BATCH_DEFAULTS, type BatchConfig } from './options.ts';
 import type { Ended, ListedState } from './scheduler.ts';
 import { jobScript, refuse, refuseOptions } from './script.ts';
-import { said } from './text.ts';
+import { directiveWord, said } from './text.ts';
 
 const LABEL = 'app.kubernetes.io/managed-by';
 const JOB_LABEL = 'farfield.dev/job';
@@ -195,7 +195,10 @@ function manifest(spec: JobSpec, script: string): Json {
     kind: 'Job',
     metadata: {
       name,
-      labels: { ...labels, ...(options.queue === undefined ? {} : { 'kueue.x-k8s.io/queue-name': options.queue }) },
+      labels: {
+        ...labels,
+        ...(options.queue === undefined ? {} : { 'kueue.x-k8s.io/queue-name': directiveWord('queue', options.queue) }),
+      },
       annotations: { [NAME_NOTE]: spec.name, 'farfield.dev/comment': spec.comment },
     },
     spec: {

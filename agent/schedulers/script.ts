@@ -133,7 +133,10 @@ function forwarded(start: readonly string[], killS: number | undefined): string[
   const kill =
     killS === undefined
       ? []
-      : [`  ( sleep ${killS}; for pid in ${EACH}; do kill -KILL -- "-$pid"; done ) >/dev/null 2>&1 &`, '  watch=$!'];
+      : [
+          `  ( sleep ${killS}; for pid in ${EACH}; do kill -KILL -- "-$pid"; done ) >/dev/null 2>&1 &`,
+          '  watch=$! && disown "$watch"',
+        ];
   return [
     'set -m',
     ...start,

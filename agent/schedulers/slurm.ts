@@ -123,7 +123,7 @@ function stateOf({ words, reason, nodes, startsAt, by, exit = '' }: Facts): List
 /** `n[1-3,07],m` as names. Lists with several brackets in one name are left as they are. */
 export function expandNodes(text: string): string[] {
   if (text === '' || text === '(null)' || text === 'None' || text === 'None assigned') return [];
-  const parts = text.match(/[^,[]+(\[[^\]]*\])?[^,[]*/g) ?? [];
+  const parts = text.match(/(?:[^,[]|\[[^\]]*\])+/g) ?? [];
   return parts.flatMap((part) => {
     const match = /^([^[]*)\[([0-9,-]+)\]$/.exec(part);
     if (match === null) return [part];
