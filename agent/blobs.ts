@@ -41,7 +41,7 @@ export interface Blobs extends AsyncDisposable {
   pathOf(principal: string, digest: string): string | undefined;
   /** Makes sure that it is here. `ticket`: whose argument it is, which is what this endpoint may read it for. */
   fetch(principal: string, digest: string, size: number, ticket: string): Promise<string>;
-  /** Sends a result from the spool, from where the broker stopped. */
+  /** Sends a result from the spool, from where the broker stopped. E_NOT_FOUND if neither has it. */
   upload(hex: string, ticket: string): Promise<void>;
   /** The broker has it, and its receipt: the spool's copy may go. */
   drop(hex: string): Promise<void>;
@@ -128,10 +128,12 @@ export function createBlobs(options: BlobsOptions): Blobs {
     },
     async upload(hex, ticket) {
       const path = join(options.spool, hex);
-      const { size } = await stat(path);
       const url = ROUTES.blobPut.url.replace(':digest', `sha256:${hex}`);
       const offset = await offsetOf(call, `${url}?ticket=${ticket}`);
       if (offset === undefined) return;
+      // Asked for second: a restored broker may lack what was dropped here after it had said that it has it.
+      const size = (await stat(path).catch(() => undefined))?.size;
+      if (size === undefined) throw new FarfieldError('E_NOT_FOUND', `result sha256:${hex} is no longer here`);
       const answer = await call('PUT', `${url}?ticket=${ticket}&offset=${offset}&size=${size}`, {
         body: createReadStream(path, { start: offset }),
         headers: { 'content-type': 'application/octet-stream', 'content-length': String(size - offset) },

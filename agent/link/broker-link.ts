@@ -18,6 +18,7 @@ import type { Logger } from '#base/log.ts';
 import type { Random } from '#base/random.ts';
 import { decideCancel } from '#kernel/admission.ts';
 import { createChainCache } from '#kernel/chain.ts';
+import { FarfieldError } from '#kernel/errors.ts';
 import { DEFAULT_CLOCK_TOLERANCE_S, DEFAULT_RETENTION_S, PROTOCOL } from '#kernel/limits.ts';
 import type { Pack } from '#kernel/receipts.ts';
 import type { Refusal } from '#kernel/refusal.ts';
@@ -319,7 +320,16 @@ export class BrokerLink {
   }
 
   async #upload(no: number, pack: Pack, blobs: readonly string[]): Promise<void> {
-    for (const hex of blobs) await this.#o.blobs.upload(hex, pack.tickets[0]?.id ?? '');
+    for (const hex of blobs) {
+      try {
+        await this.#o.blobs.upload(hex, pack.tickets[0]?.id ?? '');
+      } catch (reason) {
+        const { code, message } = FarfieldError.from(reason);
+        if (code !== 'E_NOT_FOUND') throw reason;
+        // The receipt is worth having without its bytes, and those of others wait behind it.
+        this.#o.log.error({ no, err: message }, 'a result is lost; its receipt goes without it');
+      }
+    }
     if (blobs.length > 0) this.#blobsOf.set(no, blobs);
   }
 
