@@ -24,11 +24,12 @@ import { compileRows, type RowPlan } from './rows.ts';
 import { createHdf5Sink, createNpySink, type RowSink, type UncertaintyColumns } from './sinks.ts';
 import { openSource, type RowSource, type SourceTools } from './sources.ts';
 import { type OpenCalibration, openModelCalibration } from './uncertainty/calibration.ts';
+import { mustBeClasses } from './uncertainty/classes.ts';
 import { createRowJudge, type RowJudge } from './uncertainty/judge.ts';
 import { boundsText, reportTrust, reportUncertainty } from './uncertainty/report.ts';
 import { type Sampled, sampleSymmetries } from './uncertainty/sampling.ts';
 import { compileSymmetries } from './uncertainty/symmetry.ts';
-import { NO_MEMORY, type TrustMemory } from './uncertainty/trust-memory.ts';
+import { NO_MEMORY, remember, type TrustMemory, trustRank } from './uncertainty/trust-memory.ts';
 
 /** What `load` made; it lives until `close`. */
 interface Loaded {
@@ -41,7 +42,7 @@ interface Loaded {
   readonly golden: number | undefined;
   /** The model's error calibration, checked against what was loaded; undefined where model.json names none. */
   readonly calibration: OpenCalibration | undefined;
-  /** Verdicts of the items before. */
+  /** Verdicts of all items so far, for `stats` alone: items may be of several people, who learn nothing of one another. */
   memory: TrustMemory;
   readonly versions: Record<string, string>;
 }
@@ -72,6 +73,7 @@ export function createModelCalls(adapter: string, clock: Clock): CallAdapter {
     stats: () => ({
       ...totals,
       lanes: loaded?.lanes.count ?? 0,
+      ...(loaded?.calibration === undefined ? {} : { trustState: trustRank(loaded.memory) }),
       ...(loaded?.golden === undefined ? {} : { goldenDistance: loaded.golden }),
     }),
     async close() {
@@ -171,6 +173,7 @@ async function runItem(loaded: Loaded, call: Call, clock: Clock): Promise<CallRe
     samples: collected.hashing(samples),
     truth,
     finished: (from, rows, results, labels) => {
+      if (labels !== undefined && output.classes !== undefined) mustBeClasses(from, labels, output.classes);
       const said = judge.add(from, rows, results, labels);
       collected.add(rows, results, labels);
       sink.write(from, rows, results, said);
@@ -264,8 +267,8 @@ function commit(
   const at = clock.mono();
   const summary = collected.summary(samples.rows);
   const inputDigest = collected.inputDigest();
-  const { trust, memory } = reportTrust(calibration, judge, loaded.memory);
-  loaded.memory = memory;
+  const trust = reportTrust(calibration, judge);
+  loaded.memory = remember(loaded.memory, trust);
   const uncertainty =
     calibration === undefined ? undefined : reportUncertainty(calibration, judge, variant.variant.sha256);
   sink.commit({

@@ -22,6 +22,7 @@ import { chooseVariant, type OpenModel, openModel, openOnnx, type VariantChoice 
 import { compileRows, type RowPlan } from '../rows.ts';
 import { openSource, type RowSource } from '../sources.ts';
 import { decisionDigest } from './calibration.ts';
+import { mustBeClasses } from './classes.ts';
 import { conformalRank, rowsForLevel } from './conformal.ts';
 import { FLAGS } from './flags.ts';
 import { groupOf } from './l2.ts';
@@ -173,17 +174,17 @@ async function gather(
     },
     samples: hashed(samples, rowsHash),
     truth,
-    finished: (_from, rows, results, labels) => {
+    finished: (from, rows, results, labels) => {
       if (labels === undefined) throw new TypeError('labels were given');
+      if (plan.output.classes !== undefined) mustBeClasses(from, labels, plan.output.classes);
       labelsHash.update(new Uint8Array(labels.buffer, labels.byteOffset, labels.byteLength));
       gathered.rows += rows;
       for (let row = 0; row < rows; row++) {
         const flags = results.flags[row] as number;
         if ((flags & FLAGS.saturated) !== 0) gathered.cutOff++;
         if ((flags & FLAGS.non_finite) !== 0) continue;
-        const from = row * plan.signals;
-        if (results.signals !== undefined)
-          gathered.signals.push(...results.signals.subarray(from, from + plan.signals));
+        const at = row * plan.signals;
+        if (results.signals !== undefined) gathered.signals.push(...results.signals.subarray(at, at + plan.signals));
         const value = score(results.predictions, labels, row);
         if (!Number.isFinite(value)) continue;
         gathered.scores.push(value);

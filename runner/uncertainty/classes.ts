@@ -2,17 +2,18 @@
  * The summary of a classifier: how often the most probable class is the true one, and how far its probabilities can be
  * believed.
  *
- * With p the row's probabilities and y its true class: accuracy = part of rows with argmax p = y, with Wilson's 95 % limits
- * (J. Am. Stat. Assoc. 22, 209, 1927); log loss = mean of -ln p[y]; Brier score = mean of |p - e_y|^2, from 0 to 2 (Brier,
+ * With p the row's probabilities and y its true class: accuracy = part of rows with argmax p = y, with Wilson's 95 % limits; log loss = mean of -ln p[y]; Brier score = mean of |p - e_y|^2, from 0 to 2 (Brier,
  * Mon. Weather Rev. 78, 1, 1950); reliability: rows by their highest probability in ten equal bins, beside the accuracy in
  * each; ece = mean distance of the two, weighted by rows.
  *
  * Invariants
  *  K1 A row without a known class (negative, or NaN), or whose probabilities are not numbers, enters no statistic.
- *  K2 A label that is no class of the model is an error of the caller, never a wrong answer of the model.
+ *  K2 A label that is no class of the model is an error of the caller, never a wrong answer of the model: `mustBeClasses`
+ *     comes before anything is made of a block.
  *  K3 Everything merges exactly but for rounding: only counts and sums are kept, whatever the number of rows.
  */
 import { FarfieldError } from '#kernel/errors.ts';
+import { wilsonLimits } from './conformal.ts';
 import { groupOf } from './l2.ts';
 
 /** What a job's truth was found to be: the columns' names, and the feature that rows are grouped by. */
@@ -85,6 +86,19 @@ interface Sums {
 
 const noSums = (): Sums => ({ n: 0, right: 0, loss: 0 });
 
+/** K2, for a block whose first row is row `from` of the input. */
+export function mustBeClasses(from: number, labels: Float64Array, classes: readonly string[]): void {
+  const last = classes.length - 1;
+  for (let row = 0; row < labels.length; row++) {
+    const label = labels[row] as number;
+    if (Number.isNaN(label) || (Number.isInteger(label) && label <= last)) continue;
+    throw new FarfieldError(
+      'E_INPUT',
+      `label of row ${from + row} is ${label}; classes are whole numbers from 0 (${classes[0]}) to ${last} (${classes[last]}), negative where not known`,
+    );
+  }
+}
+
 /** Collects blocks; cheap enough for every job that has truth. */
 export class ClassCollector {
   readonly #shape: ClassShape;
@@ -93,7 +107,6 @@ export class ClassCollector {
   readonly #bins = Array.from({ length: BINS }, () => ({ ...noSums(), confidence: 0 }));
   readonly #confusion: Float64Array;
   #brier = 0;
-  #row = 0;
 
   constructor(shape: ClassShape) {
     this.#shape = shape;
@@ -104,21 +117,9 @@ export class ClassCollector {
   add({ rows, predictions, truth, features }: ClassBlock): void {
     const columns = this.#shape.classes.length;
     for (let row = 0; row < rows; row++) {
-      const label = this.#labelOf(truth[row] as number);
+      const label = truth[row] as number;
       if (label >= 0) this.#addRow(predictions, row * columns, label, features[row] as number);
     }
-  }
-
-  /** K1 and K2. The row is counted here, so that a message can name it. */
-  #labelOf(value: number): number {
-    const row = this.#row++;
-    if (Number.isNaN(value)) return -1;
-    if (Number.isInteger(value) && value < this.#shape.classes.length) return value;
-    const last = this.#shape.classes.length - 1;
-    throw new FarfieldError(
-      'E_INPUT',
-      `truth of row ${row} is ${value}; classes are whole numbers from 0 (${this.#shape.classes[0]}) to ${last} (${this.#shape.classes[last]}), negative where not known`,
-    );
   }
 
   #addRow(p: Float32Array, at: number, label: number, feature: number): void {
@@ -168,7 +169,7 @@ export class ClassCollector {
       n,
       classes,
       accuracy: part(right, n),
-      accuracyLimits: wilson(right, n),
+      accuracyLimits: limitsOf(right, n),
       logLoss: part(loss, n),
       brier: part(this.#brier, n),
       ece: part(apart, n),
@@ -198,12 +199,7 @@ function part(sum: number, n: number): number {
   return n === 0 ? 0 : Number((sum / n).toPrecision(7));
 }
 
-/** Limits of a proportion that stay inside [0, 1] and hold near its ends, where the usual p +- z s do not. */
-export function wilson(right: number, n: number): readonly [number, number] {
-  if (n === 0) return [0, 1];
-  const p = right / n;
-  const middle = p + (Z * Z) / (2 * n);
-  const half = Z * Math.sqrt((p * (1 - p)) / n + (Z * Z) / (4 * n * n));
-  const limit = (value: number): number => part(value / (1 + (Z * Z) / n), 1);
-  return [limit(middle - half), limit(middle + half)];
+function limitsOf(right: number, n: number): readonly [number, number] {
+  const [low, high] = wilsonLimits(right, n, Z);
+  return [part(low, 1), part(high, 1)];
 }

@@ -14,7 +14,7 @@ import { Hdf5Writer } from '../../runner/hdf5/writer.ts';
 import { openModel } from '../../runner/model.ts';
 import { createModelCalls } from '../../runner/model-calls.ts';
 import { npyHeader } from '../../runner/npy.ts';
-import { ClassCollector, type ClassSummary, wilson } from '../../runner/uncertainty/classes.ts';
+import { ClassCollector, type ClassSummary } from '../../runner/uncertainty/classes.ts';
 import { file, inline, startRunner } from './client.ts';
 
 const SPECTRA = fileURLToPath(new URL('../../models/spectra', import.meta.url));
@@ -157,7 +157,7 @@ t.test('labels that are no classes of the model are refused with the row, unknow
   const expected = { status: 'failed', code: 'E_INPUT' };
   t.match(await wrong((v) => v.splice(1234, 1, 6)), {
     ...expected,
-    message: 'truth of row 1234 is 6; classes are whole numbers from 0 (Cr) to 5 (Cu), negative where not known',
+    message: 'label of row 1234 is 6; classes are whole numbers from 0 (Cr) to 5 (Cu), negative where not known',
   });
   t.match(await wrong((v) => v.splice(3, 1, 1.5)), { ...expected, message: /row 3 is 1\.5/ });
   t.match(await wrong((v) => v.splice(0, 1, Infinity)), { ...expected, message: /row 0 is Infinity/ });
@@ -296,9 +296,16 @@ t.test('the summary of a classifier: what is known in closed form comes out', as
       [0, 1, 0],
     ],
   );
-  // R: binom::binom.confint(8, 10, methods = "wilson")
-  const [low, high] = wilson(8, 10);
-  t.ok(Math.abs(low - 0.4901625) < 1e-6 && Math.abs(high - 0.9433178) < 1e-6, `${low} ${high}`);
+  // R: binom::binom.confint(2, 3, methods = "wilson")
+  const [low, high] = summaryOf(
+    [
+      [1, 0, 0],
+      [1, 0, 0],
+      [1, 0, 0],
+    ],
+    [0, 0, 1],
+  ).accuracyLimits;
+  t.ok(Math.abs(low - 0.2076597) < 1e-6 && Math.abs(high - 0.9385081) < 1e-6, `${low} ${high}`);
 });
 
 t.test('however the rows are cut into blocks, the summary is the same', async () => {
