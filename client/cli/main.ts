@@ -22,6 +22,7 @@ const VERBS: Record<string, { readonly about: string; readonly load: () => Promi
   keys: { about: 'show or make your long-term key', load: () => import('./keys.ts') },
   login: { about: 'make a session key, delegated by your long-term key', load: () => import('./login.ts') },
   function: { about: 'sign a function or model manifest as its publisher', load: () => import('./function.ts') },
+  model: { about: 'make the error calibration of a model', load: () => import('./model.ts') },
   run: { about: 'submit a call, follow it, and fetch the verified result', load: () => import('./run.ts') },
   submit: { about: 'submit a call and print its id', load: () => import('./submit.ts') },
   status: { about: 'where your calls are', load: () => import('./status.ts') },

@@ -1,8 +1,7 @@
 /** What a result says of its uncertainty: to the caller (`rep.uncertainty`, `rep.trust`), and as attributes of the file. */
 import type { OpenCalibration } from './calibration.ts';
 import type { RowJudge } from './judge.ts';
-import { remember, type TrustMemory } from './trust-memory.ts';
-import { judge, type Trust, type TrustState } from './verdict.ts';
+import { judge, type Trust } from './verdict.ts';
 
 /** Radii by group, and what they bound. A radius that is not known is null in JSON, and infinite in the file. */
 export interface UncertaintyReport {
@@ -21,11 +20,6 @@ export interface UncertaintyReport {
   /** Named where the calibration is of another variant than the one that ran. */
   readonly calibratedVariant?: string;
   readonly symmetry?: { readonly rows: number; readonly unstable: number };
-}
-
-export interface TrustReport extends Trust {
-  /** With the jobs of this runner before it: trust-memory.ts. */
-  readonly held: TrustState;
 }
 
 /** In words, for people and for the file's attribute. */
@@ -66,14 +60,14 @@ export function reportUncertainty(
   };
 }
 
-/** The job's own verdict, and the memory after it. */
-export function reportTrust(
-  calibration: OpenCalibration | undefined,
-  rows: RowJudge,
-  memory: TrustMemory,
-): { readonly trust: TrustReport; readonly memory: TrustMemory } {
+/** The job's own verdict, with digits enough to read. */
+export function reportTrust(calibration: OpenCalibration | undefined, rows: RowJudge): Trust {
   const trust = judge(calibration, rows.statistics());
-  const next = remember(memory, trust);
-  const reasons = trust.reasons.map((reason) => ({ ...reason, value: Number(reason.value.toPrecision(4)) }));
-  return { trust: { ...trust, reasons, held: next.state }, memory: next };
+  return {
+    ...trust,
+    reasons: trust.reasons.map((reason) => ({ ...reason, value: Number(reason.value.toPrecision(4)) })),
+  };
 }
+
+/** What `rep.trust` holds. */
+export type TrustReport = Trust;

@@ -31,3 +31,6 @@ export function remember(memory: TrustMemory, { state, reasons }: Trust): TrustM
   const worst = better.reduce((a, b) => (RANK[a] >= RANK[b] ? a : b));
   return { state: worst, better: [], alarmed };
 }
+
+/** For metrics: -1 not known, 0 trusted, 1 watch, 2 not trusted. */
+export const trustRank = ({ state }: TrustMemory): number => RANK[state];
