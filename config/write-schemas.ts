@@ -2,10 +2,16 @@
 import { writeFileSync } from 'node:fs';
 import type { TSchema } from 'typebox';
 import { PolicyShape } from '#kernel/policy/schema.ts';
+import { Model } from '#protos/model.ts';
 import { AgentConfigShape } from '../agent/config.ts';
 import { BrokerConfig } from '../broker/config.ts';
 
-const SCHEMAS: Record<string, TSchema> = { policy: PolicyShape, agent: AgentConfigShape, broker: BrokerConfig };
+const SCHEMAS: Record<string, TSchema> = {
+  policy: PolicyShape,
+  agent: AgentConfigShape,
+  broker: BrokerConfig,
+  model: Model,
+};
 
 for (const [name, schema] of Object.entries(SCHEMAS)) {
   // TypeBox keeps its own marks in properties that JSON leaves out.
