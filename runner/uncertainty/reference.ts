@@ -5,7 +5,8 @@
  *     shrinkage  S = (1 - l) S0 + l diag(S0), l from the sampling variance of the correlations (Schaefer and Strimmer, Stat.
  *                Appl. Genet. Mol. Biol. 4, 32, 2005)
  *     PSI        sum (b - a) ln(b / a) over bins of equal reference mass, less what chance alone gives: (B - 1)(1/n + 1/m)
- *     W1         area between the two distribution functions, in standard deviations of the reference
+ *     W1         area between the two distribution functions, in standard deviations of the reference, less what chance alone
+ *                gives: the area under sqrt(2/pi F (1 - F) (1/n + 1/m)), the mean of |Fn - Fm| of one distribution
  *
  * The features are far from normal, so that no chi-square is used anywhere: the distances of calibration rows that entered
  * neither mean nor covariance are the yardstick.
@@ -188,23 +189,28 @@ export function psi({ counts: reference }: ReferenceFeature, { counts }: DriftCo
   return Math.max(0, sum - (size - 1) * (1 / n + 1 / m));
 }
 
-/** W1 / sigma of one feature, each bin standing at the mean of its rows: exact but for spread inside bins. */
+/**
+ * Debiased W1 / sigma of one feature, each bin standing at the mean of its rows: exact but for spread inside bins. What chance
+ * gives is .045 at 1,000 rows of a normal feature, near the limit of .1 once there are eight features. Not below 0.
+ */
 export function wasserstein({ counts: reference, means, sd }: ReferenceFeature, { counts, sums }: DriftCounts): number {
   const m = reference.reduce((sum, v) => sum + v, 0);
   const n = counts.reduce((sum, v) => sum + v, 0);
-  const points: [at: number, mass: number][] = [];
+  const points: [at: number, was: number, is: number][] = [];
   for (let bin = 0; bin < reference.length; bin++) {
-    points.push([means[bin] as number, -(reference[bin] as number) / m]);
+    points.push([means[bin] as number, (reference[bin] as number) / m, 0]);
     const here = counts[bin] as number;
-    if (here > 0) points.push([(sums[bin] as number) / here, here / n]);
+    if (here > 0) points.push([(sums[bin] as number) / here, 0, here / n]);
   }
   points.sort(([a], [b]) => a - b);
-  let area = 0;
-  let gap = 0;
+  let [area, chance, f, g] = [0, 0, 0, 0];
   for (let i = 0; i + 1 < points.length; i++) {
-    const [at, mass] = points[i] as [number, number];
-    gap += mass;
-    area += Math.abs(gap) * ((points[i + 1] as [number, number])[0] - at);
+    const [at, was, is] = points[i] as [number, number, number];
+    f += was;
+    g += is;
+    const step = (points[i + 1] as [number, number, number])[0] - at;
+    area += Math.abs(g - f) * step;
+    chance += Math.sqrt((2 / Math.PI) * Math.max(0, f * (1 - f)) * (1 / n + 1 / m)) * step;
   }
-  return area / sd;
+  return Math.max(0, area - chance) / sd;
 }

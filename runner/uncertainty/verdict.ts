@@ -7,7 +7,7 @@
  *     audit: rows beyond the radius                       1 % critical value            twice running
  *     rows with p < .001                                  > .5 %                        > 2 %
  *     rows without a radius                               > .5 %                        > 2 %
- *     drift: largest W1/sigma or debiased PSI             >= .1                         >= .25
+ *     drift: largest W1/sigma or PSI, debiased            >= .1                         >= .25
  *     symmetry: median spread over the reference's        > 1.25                        > 1.5
  *
  * The audit follows Podkopaev and Ramdas, "Tracking the risk of a deployed model" (ICLR 2022): an alarm when the risk is above
@@ -39,7 +39,7 @@ export const REASON_TEXT = {
   ood: 'part of rows unlike the reference (p < .001)',
   no_radius: 'part of rows for which no error is known: nothing to locate, or in no group of the calibration',
   drift_psi: 'inputs are distributed unlike the reference (PSI, debiased)',
-  drift_w1: 'inputs are distributed unlike the reference (W1 over sigma)',
+  drift_w1: 'inputs are distributed unlike the reference (W1 over sigma, debiased)',
   symmetry: 'predictions under symmetries disagree more than in the calibration (ratio of medians)',
 } as const;
 
@@ -69,7 +69,7 @@ export const TRUST_LIMITS = {
   symmetry: [1.25, 1.5],
   coverage: [0.95, 0.9],
   labelled: 1.25,
-  /** Below it W1 and PSI of no drift at all come near their limits (W1/sigma .07 at 200 rows). */
+  /** Below it the scatter of W1 and PSI around their debiased zero comes near the limits. */
   driftRows: 500,
   symmetryRows: 100,
   labelledRows: 100,
