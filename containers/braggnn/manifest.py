@@ -25,6 +25,7 @@ def sha256(path: str) -> str:
 
 def manifest(folder: str, name: str, version: str, description: str) -> dict:
     calibrated = os.path.exists(os.path.join(folder, "calibration.json"))
+    validated = os.path.exists(os.path.join(folder, "validation.h5"))
     file = lambda name: {"file": name, "sha256": sha256(os.path.join(folder, name))}
     return {
         "v": 1,
@@ -52,7 +53,8 @@ def manifest(folder: str, name: str, version: str, description: str) -> dict:
         "post": [{"op": "scale", "factor": 11, "order": ["x", "y"], "units": "px", "reflect": "index"}],
         "variants": [{"platform": "onnx_onnxv1", **file("model.onnx"), "precision": "FP32"}],
         "golden": {**file("golden.h5"), "in": "/patches", "out": "/center", "maxPx": 0.01},
-        "validation": {**file("validation.h5"), "in": "/patches", "truth": "/true_xy"},
+        # A further member is scored on the first one's set and has none of its own.
+        **({"validation": {**file("validation.h5"), "in": "/patches", "truth": "/true_xy"}} if validated else {}),
         # Lower edges: 3-5, 6-11, 12-24, 25 and more pixels above zero after `keep_component`. Fewer than 3: no group.
         "groups": {"by": "lit_pixels", "edges": [3, 6, 12, 25]},
         # Scored by the distance to the true centre; inputs are held against the calibration's by these features of the raw

@@ -5,13 +5,14 @@ import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import t from 'tap';
 import { createSeededRandom } from '#base/random.ts';
+import { type LabelledSet, simulatedSets } from './data.ts';
 import { SCENARIOS, simulate } from './detectors.ts';
 import { createDraws } from './draws.ts';
-import { scoreAll } from './main.ts';
+import { BARS, scoreAll } from './main.ts';
 import { consistency } from './members.ts';
 import { openModel } from './predict.ts';
 import { fitPeak, MAX_ITERATIONS } from './pseudo-voigt.ts';
-import type { Summary } from './score.ts';
+import { byGroup, type Summary } from './score.ts';
 
 const ROOT = fileURLToPath(new URL('../..', import.meta.url));
 const BRAGG = join(ROOT, 'models/braggnn');
@@ -57,6 +58,27 @@ t.test('figures are those of the Python script, group by group', async (t) => {
 function skipReason(): string | false {
   return existsSync(REAL) ? false : 'the real patches are not on this machine';
 }
+
+t.test(
+  'the second member has other weights of the same recipe, and passes the bars that hold without real data',
+  async (t) => {
+    const start = (folder: string): Record<string, unknown> =>
+      JSON.parse(readFileSync(join(folder, 'training.jsonl'), 'utf8').split('\n')[0] ?? '') as Record<string, unknown>;
+    const folders = [BRAGG, join(BRAGG, 'member-2')] as const;
+    const [one, two] = folders.map(start) as [Record<string, unknown>, Record<string, unknown>];
+    t.not(one.seed, two.seed);
+    for (const k of ['batch', 'rate', 'warm', 'c3_share']) t.equal(one[k], two[k], k);
+    await using first = await openModel(folders[0]);
+    await using second = await openModel(folders[1]);
+    t.not(first.sha256, second.sha256);
+    const [simulated, noisy] = await simulatedSets(join(BRAGG, 'validation.h5'), join(BRAGG, 'validation-limit.h5'));
+    for (const set of [simulated, noisy] as readonly LabelledSet[]) {
+      const { xy, lit } = await second.answer(set.patches);
+      const all = byGroup(xy, set.xy, lit).all;
+      t.ok((all?.mean ?? 1) <= (BARS[set.name]?.mean ?? 0) && (all?.p95 ?? 1) <= (BARS[set.name]?.p95 ?? 0), set.name);
+    }
+  },
+);
 
 const run = promisify(execFile);
 interface Ended {
