@@ -12,6 +12,7 @@ import { type DataPlace, DEFAULT_MODEL, readModel, type ShownModel } from './mod
 import { drawAll } from './pictures.ts';
 import { openStage, type Stage } from './stage.ts';
 import { type Report, renderPhases, renderReport } from './summary.ts';
+import { renderTrust, renderUncertainty, type TrustReport, type UncertaintyReport } from './uncertainty.ts';
 
 const HELP = `npm run demo [-- OPTIONS]
 
@@ -38,7 +39,13 @@ interface Job {
 interface Done {
   readonly id: string;
   readonly meas: { readonly ms?: Readonly<Record<string, number>> };
-  readonly rep: { readonly phases: Readonly<Record<string, number>>; readonly summary: Report };
+  readonly rep: {
+    readonly phases: Readonly<Record<string, number>>;
+    readonly summary: Report;
+    /** Of a model with an error calibration. */
+    readonly uncertainty?: UncertaintyReport | null;
+    readonly trust?: TrustReport | null;
+  };
   readonly receipt: { readonly id: string; readonly verified: boolean; readonly endpoint: string };
 }
 
@@ -126,6 +133,7 @@ function report(
     model: job.model.name,
     n: known ? summary.n : (summary as unknown as { rows: number }).rows,
     ...(known ? figuresOf(summary) : { l2: null, bias: null, baselines: null }),
+    trust: done.rep.trust?.state ?? null,
     phasesMs,
     // A receipt for another ticket than the one that was signed here would not have ended the call.
     ticket: { id: done.id, verified: done.receipt.verified },
@@ -146,6 +154,9 @@ async function demo(stage: Stage, job: Job, out: string, json: boolean): Promise
   stage.note('');
   if (truth === undefined) stage.note('  no truth was given: predictions without an error summary');
   else stage.note(renderReport(summary, model.view.rows));
+  const { uncertainty, trust: verdict } = done.rep;
+  if (uncertainty) stage.note(`\n${renderUncertainty(uncertainty, model.classes !== undefined)}`);
+  if (verdict) stage.note(`\n${renderTrust(verdict)}`);
   stage.note(`\n${renderPhases(phasesMs)}`);
   stage.note(`\n  ticket  ${done.id}  verified by the endpoint's policy, bound by its receipt`);
   stage.note(`  receipt ${done.receipt.id}  verified: signed by endpoint ${done.receipt.endpoint}`);
