@@ -4,7 +4,8 @@
  * Invariants
  *  G1 A state is a set of letters, and case means something: `t` is starting, `T` is suspended by its load. No lower-casing.
  *  G2 `d` is ending whatever else is there; it may stay for as long as a dead node does.
- *  G3 Its warning is SIGUSR2 to the job's process group; the script turns it into TERM for the pilot (script.ts, J1).
+ *  G3 Its warning is SIGUSR2 to every process of the job; the script turns it into TERM for the pilot (script.ts, J1). What
+ *     sets its own handlers anew at its start, as Node does, must listen to it itself.
  */
 import {
   asNumber,

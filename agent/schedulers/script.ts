@@ -4,7 +4,8 @@
  * Invariants
  *  J1 The last line `exec`s the launcher, so that the scheduler's signal reaches it and not a waiting shell. Two forms cannot:
  *     ssh, which starts one client a node, and Grid Engine, whose warning (USR2) would end the pilot instead of draining it.
- *     These forward TERM.
+ *     These forward TERM. Grid Engine was seen to send its warning to every process of the job: the pilot starts with it
+ *     ignored.
  *  J2 The pilot is told when the job ends (FARFIELD_ENDS_AT): schedulers that send no warning are many, and the one that a
  *     scheduler sends can be lost in a launcher.
  */
@@ -122,7 +123,9 @@ function launch(spec: JobSpec, parts: ScriptParts, launcher: Launcher): string[]
   const [command, ...usual] = launcher === 'none' ? [undefined] : ARGS[launcher];
   const args = (options.launcherArgs ?? usual).map((arg) => (arg ?? '').replaceAll('{nodes}', String(nodes)));
   const line = shellWords([...(command === undefined ? [] : [command, ...args]), ...pilot]);
-  return parts.forwardS === undefined ? [`exec ${line}`] : forwarded([`${line} &`, 'pids=($!)'], parts.forwardS);
+  return parts.forwardS === undefined
+    ? [`exec ${line}`]
+    : forwarded([`( trap '' USR1 USR2; exec ${line} ) &`, 'pids=($!)'], parts.forwardS);
 }
 
 /** Every pilot of this script, as bash says it. */
