@@ -277,6 +277,12 @@ export class Agent implements AgentControl {
       socket: folder.pilots,
       runner,
       env: config.env,
+      containers: {
+        images: config.containers.images ?? folder.images,
+        apptainer: config.containers.apptainer,
+        podman: config.containers.podman,
+        gpu: config.containers.gpu,
+      },
       slots: config.blocks.slots,
       maxBlocks: config.blocks.maxBlocks,
       shape: config.blocks.shape,

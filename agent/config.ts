@@ -18,6 +18,8 @@ import type { BlockShape } from './schedulers/scheduler.ts';
 const closed = { additionalProperties: false } as const;
 const Path = T.String({ pattern: '^/', maxLength: 4096 });
 const Text = T.String({ maxLength: 4096 });
+/** A name on the launchers' path, or an absolute file. */
+const Program = T.String({ pattern: '^(/.*|[A-Za-z0-9._-]+)$', maxLength: 4096 });
 
 export const AgentConfigShape = T.Object(
   {
@@ -55,6 +57,20 @@ export const AgentConfigShape = T.Object(
         description: 'the whole environment of runners',
       }),
     ),
+    containers: T.Optional(
+      T.Object(
+        {
+          images: T.Optional(T.String({ ...Path, description: 'folder of the image cache, seen by every node' })),
+          cacheMiB: T.Optional(T.Integer({ minimum: 16 })),
+          apptainer: T.Optional(Program),
+          podman: T.Optional(Program),
+          gpu: T.Optional(
+            T.Enum(['nvidia', 'amd', 'none'], { description: 'whose driver functions with gpus are given' }),
+          ),
+        },
+        closed,
+      ),
+    ),
     models: T.Optional(T.Array(Path, { maxItems: 1024, description: 'folders of models; each holds a model.json' })),
     shareModelRunners: T.Optional(
       T.Boolean({ description: 'built-in adapters of `model` functions serve several users with one warm runner' }),
@@ -90,6 +106,14 @@ export interface ResolvedAgentConfig {
   /** Undefined: the runner that came with this agent. */
   readonly runner: { readonly command: string; readonly args: readonly string[] } | undefined;
   readonly env: Readonly<Record<string, string>>;
+  readonly containers: {
+    /** Undefined: `images` in the endpoint's folder. */
+    readonly images: string | undefined;
+    readonly cacheBytes: number;
+    readonly apptainer: string;
+    readonly podman: string;
+    readonly gpu: 'nvidia' | 'amd' | 'none';
+  };
   readonly models: readonly string[];
   readonly shareModelRunners: boolean;
   readonly retentionS: number;
@@ -115,6 +139,8 @@ const DEFAULTS = {
   /** What programs expect to find; nothing of the agent's own environment, which may hold tokens. */
   env: { PATH: '/usr/local/bin:/usr/bin:/bin', LANG: 'C.UTF-8' },
   blobCacheMiB: 10 * 1024,
+  /** A few dozen images of the usual size. */
+  imageCacheMiB: 50 * 1024,
 } as const;
 
 export function resolveAgentConfig(config: AgentConfig, cores: number = availableParallelism()): ResolvedAgentConfig {
@@ -147,6 +173,13 @@ export function resolveAgentConfig(config: AgentConfig, cores: number = availabl
     runner:
       config.runner === undefined ? undefined : { command: config.runner.command, args: config.runner.args ?? [] },
     env: config.env ?? DEFAULTS.env,
+    containers: {
+      images: config.containers?.images,
+      cacheBytes: (config.containers?.cacheMiB ?? DEFAULTS.imageCacheMiB) * MiB,
+      apptainer: config.containers?.apptainer ?? 'apptainer',
+      podman: config.containers?.podman ?? 'podman',
+      gpu: config.containers?.gpu ?? 'none',
+    },
     models: config.models ?? [],
     shareModelRunners: config.shareModelRunners ?? false,
     retentionS: config.retentionS ?? DEFAULT_RETENTION_S,
@@ -170,6 +203,10 @@ export const CONFIG_TEMPLATE = `# How this endpoint runs things. Every key may b
 #   slots: 2              # concurrent places; default: one a core
 #   idleS: 600            # a block without work for this long ends
 # threadsPerSlot: 2       # threads of one model
+# containers:
+#   images: /shared/images # image cache, seen by every node; default: images in this folder
+#   cacheMiB: 51200
+#   gpu: none             # or nvidia, amd
 # models: []              # absolute folders, each with a model.json
 # shareModelRunners: false
 # retentionS: 604800      # how long ended work is remembered after its expiry

@@ -8,7 +8,7 @@
  *  L3 Inline items cost no I/O and no promise: they are the 25,000 a second.
  */
 import { mkdir, rm, writeFile } from 'node:fs/promises';
-import { join } from 'node:path';
+import { basename, dirname, join } from 'node:path';
 import type { FileDigests } from '#base/file-digests.ts';
 import { fromUtf8, sha256Hex } from '#kernel/bytes.ts';
 import { FarfieldError } from '#kernel/errors.ts';
@@ -18,7 +18,9 @@ import type { HeldLease, Launch } from '#protos/generated/link.js';
 import type { RunnerArg, RunnerItem } from '#protos/runner.ts';
 import type { CheckedFile, Lease } from './lease.ts';
 import { leaseId } from './lease.ts';
+import { INSIDE } from './runtimes/container.ts';
 import type { LaunchSpec } from './spec.ts';
+import { isContained, stagedOut, stageFile, stageSpec, withFiles } from './stage.ts';
 
 /** An item whose bytes are not what was signed, or cannot be read: it ends without having met a runner. */
 export interface Refused {
@@ -133,15 +135,31 @@ function filesOf(launch: Launch): Map<number, Map<number, string>> {
 
 function prepareItem(raw: Raw, parts: LaunchParts): Prepared | Promise<Prepared> {
   checkInline(raw);
+  if (isContained(raw.spec)) return contained(raw, parts);
+  return prepareHere(raw, parts);
+}
+
+/** The same item with its pool's folders: only the first of a spec waits for them to be made. */
+async function contained(raw: Raw, parts: LaunchParts): Promise<Prepared> {
+  try {
+    const spec = await stageSpec(raw.spec, parts.spillDir, dirname(raw.outDir));
+    return await prepareHere({ ...raw, spec }, parts);
+  } catch (reason) {
+    return refusedOf(raw, reason);
+  }
+}
+
+function refusedOf({ key, attempt, leaseEpoch, spec }: Raw, reason: unknown): Prepared {
+  return { kind: 'refused', refused: { key, attempt, leaseEpoch, spec, error: FarfieldError.from(reason) } };
+}
+
+function prepareHere(raw: Raw, parts: LaunchParts): Prepared | Promise<Prepared> {
   const plainInline = raw.body.args.every((arg) => arg.at === 'inline' && !needsFile(arg));
   if (plainInline && INLINE_ONLY.has(raw.spec.adapter)) {
     const args = raw.body.args.map((arg, at) => inlineArg(arg, raw.inline[at] as Uint8Array));
     return { kind: 'lease', lease: leaseOf(raw, { args, body: raw.inline, ...NOTHING_ON_DISK }, parts.nowMono) };
   }
-  return prepareFiles(raw, parts).catch((reason: unknown): Prepared => {
-    const { key, attempt, leaseEpoch, spec } = raw;
-    return { kind: 'refused', refused: { key, attempt, leaseEpoch, spec, error: FarfieldError.from(reason) } };
-  });
+  return prepareFiles(raw, parts).catch((reason: unknown) => refusedOf(raw, reason));
 }
 
 /** L1. About 1.5 us a KiB. */
@@ -186,13 +204,17 @@ async function prepareFiles(raw: Raw, parts: LaunchParts): Promise<Prepared> {
     spilled: [] as string[],
   };
   let inlineNo = 0;
-  if (!INLINE_ONLY.has(raw.spec.adapter)) await freshFolder(raw.outDir);
+  const bound: string[] = [];
+  if (!INLINE_ONLY.has(raw.spec.adapter)) await freshFolder(stagedOut(raw.spec, raw.id, raw.outDir).host);
   for (const [index, arg] of raw.body.args.entries()) {
     if (arg.at !== 'inline') {
-      const file = await checkFile(arg, raw.files.get(index), parts.digests);
+      const placed = await placeFile(raw, index);
+      const file = await checkFile(arg, placed.host, parts.digests);
+      if (placed.bound) bound.push(file.checked.path);
+      else if (raw.spec.stage !== undefined) ready.spilled.push(file.checked.path);
       ready.files.push(file.checked);
       ready.argDigests.push(file.digest);
-      ready.args.push(fileArg(arg, file.checked.path, file.size));
+      ready.args.push(fileArg(arg, placed.inside, file.size));
       continue;
     }
     ready.argDigests.push(arg.digest);
@@ -203,12 +225,25 @@ async function prepareFiles(raw: Raw, parts: LaunchParts): Promise<Prepared> {
       ready.body.push(bytes);
       continue;
     }
-    const path = join(parts.spillDir, `${raw.id}.${index}.${arg.type}`);
+    const path = join(raw.spec.stage?.in ?? parts.spillDir, `${raw.id}.${index}.${arg.type}`);
     await writeFile(path, bytes, { mode: 0o600 });
     ready.spilled.push(path);
-    ready.args.push(fileArg(arg, path, bytes.byteLength));
+    const seen = raw.spec.stage === undefined ? path : join(INSIDE.in, basename(path));
+    ready.args.push(fileArg(arg, seen, bytes.byteLength));
   }
-  return { kind: 'lease', lease: leaseOf(raw, ready, parts.nowMono) };
+  const spec = await withFiles(raw.spec, bound, parts.spillDir, dirname(raw.outDir));
+  if (spec !== raw.spec && !INLINE_ONLY.has(spec.adapter)) await freshFolder(stagedOut(spec, raw.id, raw.outDir).host);
+  return { kind: 'lease', lease: leaseOf({ ...raw, spec }, ready, parts.nowMono) };
+}
+
+/** Where the runner will find a file argument: in a container at another path than here. */
+async function placeFile(
+  raw: Raw,
+  index: number,
+): Promise<{ readonly inside: string; readonly host: string | undefined; readonly bound: boolean }> {
+  const path = raw.files.get(index);
+  if (path === undefined || raw.spec.stage === undefined) return { inside: path ?? '', host: path, bound: false };
+  return stageFile(raw.spec, path, `${raw.id}.${index}`);
 }
 
 /** What an earlier life of the same attempt may have left there is not its result. */
@@ -257,11 +292,12 @@ const NOTHING_ON_DISK = { files: [], argDigests: [], spilled: [] } as const;
 
 function leaseOf(raw: Raw, ready: Ready, receivedAt: number): Lease {
   const { id, key, attempt, leaseEpoch, spec, outDir } = raw;
+  const out = stagedOut(spec, id, outDir);
   const { args, ...rest } = ready;
   const item: RunnerItem = {
     id,
     args,
-    outDir,
+    outDir: out.inside,
     maxInlineBytes: Math.min(MAX_INLINE_BYTES, spec.maxBytes),
     maxBytes: spec.maxBytes,
     ...(raw.body.seed === undefined ? {} : { seed: raw.body.seed }),
@@ -270,5 +306,6 @@ function leaseOf(raw: Raw, ready: Ready, receivedAt: number): Lease {
   const bodyBytes = ready.body.reduce((sum, part) => sum + part.byteLength, 0);
   const hasOutDir = !INLINE_ONLY.has(spec.adapter);
   const fresh = { startedAt: 0, stop: undefined, announced: '' };
-  return { id, key, attempt, leaseEpoch, spec, item, ...rest, bodyBytes, hasOutDir, receivedAt, ...fresh };
+  const place = { hasOutDir, outDir, written: out.host };
+  return { id, key, attempt, leaseEpoch, spec, item, ...rest, bodyBytes, ...place, receivedAt, ...fresh };
 }

@@ -33,6 +33,10 @@ export interface Lease {
   /** Inline arguments that were written to files, because they hold data sets that are named inside; ours to delete. */
   readonly spilled: readonly string[];
   readonly hasOutDir: boolean;
+  /** Where results lie when the item has ended; in a container it wrote them elsewhere (`written`). */
+  readonly outDir: string;
+  /** On the host; the same folder where there is no container. */
+  readonly written: string;
   readonly receivedAt: number;
   startedAt: number;
   stop: StopOrder | undefined;

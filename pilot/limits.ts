@@ -29,6 +29,12 @@ export const TIMEOUT_TICK_MS = 1000;
 /** Items that run longer than this are announced as running; shorter ones would only cost messages. */
 export const ANNOUNCE_AFTER_MS = 250;
 
+/**
+ * A file argument up to this size is copied for a container; copying takes 0.1 s then. A larger one is bound by itself, which
+ * costs a start of a container, a small share of what reading it takes.
+ */
+export const STAGE_MAX_BYTES = 64 * MiB;
+
 /** One Done message: below the frame limit with room for keys, details and measurements. */
 export const MAX_DONE_BYTES = 640 * KiB;
 export const MAX_DONE_ITEMS = 2048;

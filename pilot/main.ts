@@ -18,7 +18,7 @@ import { generateKey, signerFrom } from '#kernel/sign.ts';
 import { BLOCK_FILE, parseBlockFile } from '#protos/block-file.ts';
 import { createPilotLogger } from './log.ts';
 import { Pilot } from './pilot.ts';
-import { createProcessRuntime } from './runtimes/process.ts';
+import { openRuntimes } from './runtimes/runtimes.ts';
 
 const EXIT = { ok: 0, usage: 2, defect: 70 } as const;
 
@@ -33,11 +33,13 @@ async function main(argv: readonly string[]): Promise<number> {
   const log = createPilotLogger((line) => process.stderr.write(line), systemClock.now);
   // Asked once, while the first hello is on its way.
   const containment = probeContainment();
-  const runtime = createProcessRuntime({
-    ...block.runner,
+  const digests = createFileDigests();
+  const runtime = openRuntimes({
+    block,
     // Runners stay findable for the agent that ends this block, also when this pilot died before them.
-    env: { ...block.env, ...outerTree(process.env) },
+    outer: outerTree(process.env),
     containment: () => containment,
+    digests,
     clock: systemClock,
     random: systemRandom,
   });
@@ -52,8 +54,8 @@ async function main(argv: readonly string[]): Promise<number> {
     signer: signerFrom(generateKey()),
     clock: systemClock,
     random: systemRandom,
-    digests: createFileDigests(),
-    runtime: (name) => (name === runtime.name ? runtime : undefined),
+    digests,
+    runtime,
     scratchDir: (slot) => scratch(`slot-${slot}`),
     spillDir: scratch('args'),
     node: hostname(),

@@ -16,17 +16,23 @@ interface Place {
   readonly clock: { mono(): number };
 }
 
-const shared = new WeakMap<LaunchSpec, { model: string | undefined; json: string }>();
+/** What a slot measured of its runner. */
+type Ran = Pick<Slot, 'modelDigest' | 'image' | 'network'>;
 
-function base(place: Place, spec: LaunchSpec, model: string | undefined): Measured {
+const shared = new WeakMap<LaunchSpec, { model: string | undefined; image: string | undefined; json: string }>();
+
+function base(place: Place, spec: LaunchSpec, slot: Ran | undefined): Measured {
+  const model = slot?.modelDigest;
+  // The SIF that ran, not what was signed (the ticket says that): one OCI image can be converted to many SIFs.
+  const image = slot?.image ?? spec.image;
+  const network = slot?.network ?? (spec.runtime === 'process' ? 'host' : undefined);
   return {
     ...(spec.variant === '' ? {} : { variant: spec.variant }),
-    ...(spec.image === '' ? {} : { image: spec.image }),
+    ...(image === '' ? {} : { image }),
     ...(spec.manifest === '' ? {} : { manifest: spec.manifest }),
     ...(model === undefined ? {} : { model }),
     runtime: spec.runtime,
-    // The process runtime has no network of its own.
-    ...(spec.runtime === 'process' ? { network: 'host' } : {}),
+    ...(network === undefined ? {} : { network }),
     block: place.block.block,
     node: place.node,
   };
@@ -35,7 +41,6 @@ function base(place: Place, spec: LaunchSpec, model: string | undefined): Measur
 const round = (ms: number): number => Math.round(ms * 10) / 10;
 
 export function measuredOf(place: Place, spec: LaunchSpec, lease?: Lease, slot?: Slot): string {
-  const model = slot?.modelDigest;
   const run = lease === undefined || lease.startedAt === 0 ? 0 : place.clock.mono() - lease.startedAt;
   if (lease !== undefined && (run >= LONG_ITEM_MS || lease.argDigests.length > 0)) {
     const waited = Math.max(0, (lease.startedAt || place.clock.mono()) - lease.receivedAt);
@@ -45,11 +50,13 @@ export function measuredOf(place: Place, spec: LaunchSpec, lease?: Lease, slot?:
       ...(slot !== undefined && slot.warmAt > lease.receivedAt ? { load: round(slot.loadMs) } : {}),
     };
     const args = lease.argDigests.length > 0 ? { args: [...lease.argDigests] } : {};
-    return JSON.stringify({ ...base(place, spec, model), ...args, ms });
+    return JSON.stringify({ ...base(place, spec, slot), ...args, ms });
   }
   const known = shared.get(spec);
-  if (known !== undefined && known.model === model) return known.json;
-  const json = JSON.stringify(base(place, spec, model));
-  shared.set(spec, { model, json });
+  const model = slot?.modelDigest;
+  const image = slot?.image;
+  if (known !== undefined && known.model === model && known.image === image) return known.json;
+  const json = JSON.stringify(base(place, spec, slot));
+  shared.set(spec, { model, image, json });
   return json;
 }

@@ -21,6 +21,7 @@ import { MAX_MESSAGE_CHARS, MAX_REP_BYTES } from './limits.ts';
 import type { DoneDetail, Outcome } from './outcomes.ts';
 import { runnerError } from './runner.ts';
 import type { ItemEnd } from './slot.ts';
+import { takeOut } from './stage.ts';
 
 /** Types that a receipt can name (kernel/tokens/claims.ts, ArgType). */
 const TYPES: ReadonlySet<string> = new Set(['json', 'npy', 'arrow', 'hdf5', 'bytes']);
@@ -159,11 +160,14 @@ async function checkedOutcome(
 
 /** R2. By real paths: the runner could have made its folder a link. */
 async function ownFile(lease: Lease, path: string | undefined): Promise<string> {
-  const folder = await realpath(lease.item.outDir);
-  const real = await realpath(path ?? '').catch(() => undefined);
+  const contained = lease.written !== lease.outDir;
+  const here = contained ? await takeOut(lease.written, lease.item.outDir, lease.outDir, path) : path;
+  const folder = await realpath(lease.outDir).catch(() => undefined);
+  const real = await realpath(here ?? '').catch(() => undefined);
   if (
+    folder !== undefined &&
     real !== undefined &&
-    dirname(folder) === (await realpath(dirname(lease.item.outDir))) &&
+    dirname(folder) === (await realpath(dirname(lease.outDir))) &&
     real.startsWith(folder + sep)
   )
     return real;
@@ -172,8 +176,8 @@ async function ownFile(lease: Lease, path: string | undefined): Promise<string> 
 
 /** An inline result over the limit is kept all the same, as a file. */
 async function spill(lease: Lease, bytes: Buffer): Promise<string> {
-  const path = join(lease.item.outDir, 'result.bin');
-  await mkdir(lease.item.outDir, { recursive: true, mode: 0o700 });
+  const path = join(lease.outDir, 'result.bin');
+  await mkdir(lease.outDir, { recursive: true, mode: 0o700 });
   await writeFile(path, bytes, { mode: 0o600 });
   return path;
 }
@@ -194,5 +198,7 @@ async function settle(path: string, digests: FileDigests): Promise<{ digest: str
 /** What an item leaves behind: its spilled arguments always, its folder unless a result lies in it. */
 export async function cleanUp(lease: Lease, outcome: Outcome): Promise<void> {
   for (const path of lease.spilled) await rm(path, { force: true });
-  if (lease.hasOutDir && outcome.file === undefined) await rm(lease.item.outDir, { recursive: true, force: true });
+  if (!lease.hasOutDir) return;
+  if (outcome.file === undefined) await rm(lease.outDir, { recursive: true, force: true });
+  if (lease.written !== lease.outDir) await rm(lease.written, { recursive: true, force: true });
 }

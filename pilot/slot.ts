@@ -29,8 +29,10 @@ import {
   WINDOW_MS,
 } from './limits.ts';
 import { openRunner, type RunnerEnd, type RunnerHandle } from './runner.ts';
+import { INSIDE } from './runtimes/container.ts';
 import type { Runtime } from './runtimes/runtime.ts';
 import type { LaunchSpec } from './spec.ts';
+import { isContained } from './stage.ts';
 
 /** How an item ended here. */
 export type ItemEnd =
@@ -69,6 +71,9 @@ export class Slot {
   lastUsed = 0;
   /** Digest of the model that was loaded, as measured. */
   modelDigest: string | undefined;
+  /** `sif:` digest of the image that runs, and the network that it was given: measured, for receipts. */
+  image: string | undefined;
+  network: 'none' | 'host' | undefined;
   loadMs = 0;
   /** When the runner became warm: who waited for that, waited for the load. */
   warmAt = 0;
@@ -148,11 +153,16 @@ export class Slot {
     }
     this.modelDigest = model.value;
     if (this.state !== 'starting') return;
-    const { adapter, entry, threads, modelRoot, variant } = spec;
+    this.image = started.value.image;
+    this.network = started.value.network;
+    const { adapter, entry, threads, variant } = spec;
+    // A container sees them at fixed paths.
+    const contained = isContained(spec);
+    const modelRoot = contained && spec.modelRoot !== undefined ? INSIDE.model : spec.modelRoot;
     runner.load({
       adapter,
       threads,
-      scratchDir,
+      scratchDir: contained ? INSIDE.scratch : scratchDir,
       ...(entry === undefined ? {} : { entry }),
       ...(modelRoot === undefined ? {} : { modelRoot }),
       ...(variant === '' ? {} : { variant }),
@@ -322,5 +332,7 @@ export class Slot {
     this.state = 'empty';
     this.spec = undefined;
     this.modelDigest = undefined;
+    this.image = undefined;
+    this.network = undefined;
   }
 }

@@ -24,6 +24,17 @@ export interface LaunchSpec {
   readonly maxBytes: number;
   readonly uncertainty: RunnerItem['uncertainty'];
   readonly manifest: string;
+  /** Accelerators of one node; a container is given their driver only if there are any. */
+  readonly gpus: number;
+  /** Of a container: what of the host's it may see for its items (stage.ts). */
+  readonly stage?: Stage;
+}
+
+/** Folders of one pool, and files that are bound one by one. */
+export interface Stage {
+  readonly in: string;
+  readonly out: string;
+  readonly files: readonly string[];
 }
 
 function json(bytes: Uint8Array, what: string): unknown {
@@ -51,5 +62,6 @@ export function readSpec(spec: Spec): LaunchSpec {
     maxBytes: spec.maxBytes,
     uncertainty: json(spec.uncertainty, 'uncertainty') as LaunchSpec['uncertainty'],
     manifest: spec.manifest,
+    gpus: spec.gpus,
   };
 }

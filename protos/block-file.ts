@@ -24,13 +24,24 @@ export interface BlockFile {
   readonly runner: { readonly command: string; readonly args: readonly string[] };
   /** The whole environment of runners: what the site needs there (PATH, a scratch folder, library paths), nothing else. */
   readonly env: Readonly<Record<string, string>>;
+  /** How containers are started; undefined where this endpoint has none. */
+  readonly containers?: ContainerSetting;
+}
+
+export interface ContainerSetting {
+  /** Folder of the image cache (base/image-cache.ts), seen by every node. */
+  readonly images: string;
+  readonly apptainer: string;
+  readonly podman: string;
+  /** Whose driver is bound for functions that ask for accelerators. */
+  readonly gpu: 'nvidia' | 'amd' | 'none';
 }
 
 export const BLOCK_FILE = 'block.json';
 /** A job that survives its agent's restart, upgrade or short absence. */
 export const DEFAULT_GRACE_S = 600;
 
-const KEYS = ['v', 'block', 'agent', 'socket', 'token', 'slots', 'graceS', 'runner', 'env'] as const;
+const KEYS = ['v', 'block', 'agent', 'socket', 'token', 'slots', 'graceS', 'runner', 'env', 'containers'] as const;
 
 function refuse(what: string): never {
   throw new FarfieldError(
@@ -47,6 +58,12 @@ const isTexts = (values: unknown): boolean =>
   Array.isArray(values) && values.every((value) => typeof value === 'string');
 const isCount = (value: unknown, min: number, max: number): boolean =>
   typeof value === 'number' && Number.isInteger(value) && value >= min && value <= max;
+
+function isContainers(value: unknown): boolean {
+  if (!isObject(value) || Object.keys(value).length !== 4) return false;
+  const texts = [value.images, value.apptainer, value.podman].every((text) => typeof text === 'string' && text !== '');
+  return texts && ['nvidia', 'amd', 'none'].includes(value.gpu as string);
+}
 
 export function parseBlockFile(text: string): BlockFile {
   let value: unknown;
@@ -68,5 +85,7 @@ export function parseBlockFile(text: string): BlockFile {
   if (!isObject(runner) || typeof runner.command !== 'string' || !isTexts(runner.args))
     refuse('runner must be {command, args}');
   if (!isObject(env) || !isTexts(Object.values(env))) refuse('env must be an object of texts');
+  if (value.containers !== undefined && !isContainers(value.containers))
+    refuse('containers must be {images, apptainer, podman, gpu}');
   return value as unknown as BlockFile;
 }

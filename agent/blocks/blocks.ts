@@ -42,6 +42,7 @@ export interface BlocksOptions {
   readonly socket: string;
   readonly runner: BlockFile['runner'];
   readonly env: Readonly<Record<string, string>>;
+  readonly containers: NonNullable<BlockFile['containers']>;
   readonly slots: number;
   readonly maxBlocks: number;
   readonly shape: BlockShape;
@@ -233,7 +234,7 @@ export class Blocks {
   }
 
   #fileOf(block: string): BlockFile {
-    const { signer, endpoint, socket, runner, env, slots, graceS, clock, random } = this.#o;
+    const { signer, endpoint, socket, runner, env, containers, slots, graceS, clock, random } = this.#o;
     const iat = Math.floor(clock.now() / 1000);
     const jti = uuidv7(clock.now(), random.bytes(10));
     const token = signToken(
@@ -241,7 +242,7 @@ export class Blocks {
       { v: 1, iss: signer().kid, block, life: 1, jti, iat, exp: iat + TOKEN_LIFE_S },
       signer(),
     );
-    return { v: 1, block, agent: endpoint, socket, token, slots, graceS, runner, env };
+    return { v: 1, block, agent: endpoint, socket, token, slots, graceS, runner, env, containers };
   }
 
   async #jobEnded(job: string, why: string): Promise<void> {

@@ -21,6 +21,8 @@ export interface AgentFolder {
   readonly spool: string;
   /** Arguments by digest. */
   readonly blobs: string;
+  /** Container images, unless the configuration names a folder that other nodes see too. */
+  readonly images: string;
   readonly run: string;
   readonly control: string;
   readonly pilots: string;
@@ -45,6 +47,7 @@ export function agentFolder(path: string): AgentFolder {
     ledger: at('ledger.db'),
     spool: at('spool'),
     blobs: at('blobs'),
+    images: at('images'),
     run: at('run'),
     control: at('run', 'control.sock'),
     pilots: at('run', 'pilots.sock'),

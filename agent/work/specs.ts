@@ -63,6 +63,8 @@ function build(options: SpecOptions, work: Work): Omit<Spec, 'specNo'> {
     runtime,
     'none',
     threads,
+    // A driver is bound at the start of a container: who asked for none shares no runner with one that has it.
+    Math.min(1, claims.res.gpusPerNode ?? 0),
   ]);
   return {
     poolKey,
@@ -78,5 +80,6 @@ function build(options: SpecOptions, work: Work): Omit<Spec, 'specNo'> {
     maxBytes: claims.out.maxBytes,
     uncertainty: Buffer.from(claims.run.uncertainty === undefined ? '' : JSON.stringify(claims.run.uncertainty)),
     manifest: manifest.digest,
+    gpus: claims.res.gpusPerNode ?? 0,
   };
 }

@@ -36,6 +36,7 @@ const VERBS: Record<string, { readonly about: string; readonly load: () => Promi
     about: 'check a site policy against a call (site admins)',
     load: () => import('../../agent/cli/policy.ts'),
   },
+  image: { about: 'container images of an endpoint (site admins)', load: () => import('../../agent/cli/image.ts') },
   broker: { about: 'run a broker (operators)', load: () => import('../../broker/cli/broker.ts') },
 };
 

@@ -43,6 +43,8 @@ export function createProcessRuntime(options: ProcessRuntimeOptions): Runtime {
         stdout,
         stderr,
         exited,
+        // This runtime has no network of its own.
+        network: 'host',
         kill: (graceMs) => killTree(handle, { clock, graceMs }),
       };
     },

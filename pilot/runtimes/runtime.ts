@@ -1,5 +1,5 @@
 /**
- * How a runner is started: as a process today, in an Apptainer container later. Declared here, by the part that needs it.
+ * How a runner is started: as a process, or in a container. Declared here, by the part that needs it.
  *
  * Invariants
  *  R1 A runner inherits nothing: no environment but the block's, no descriptor but its three pipes.
@@ -20,6 +20,10 @@ export interface RunnerProcess {
   readonly stdout: Readable;
   readonly stderr: Readable;
   readonly exited: Promise<RunnerExit>;
+  /** `sif:` digest of the image as it was measured; undefined where there is none. */
+  readonly image?: string;
+  /** What network the runner was given. */
+  readonly network: 'none' | 'host';
   /** Processes that could not be ended (uninterruptible sleep, another user); empty is what is hoped for. */
   kill(graceMs: number): Promise<{ readonly left: readonly number[] }>;
 }

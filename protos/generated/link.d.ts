@@ -242,6 +242,7 @@ export interface Spec {
   maxBytes: number;
   uncertainty: Uint8Array;
   manifest: string;
+  gpus: number;
 }
 
 export interface Launch {

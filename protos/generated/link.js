@@ -3709,6 +3709,7 @@ export const farfield = $root.farfield = (() => {
         Spec.prototype.maxBytes = 0;
         Spec.prototype.uncertainty = $util.newBuffer([]);
         Spec.prototype.manifest = "";
+        Spec.prototype.gpus = 0;
 
         Spec.encode = function (message, writer, _depth) {
             if (!writer)
@@ -3745,6 +3746,8 @@ export const farfield = $root.farfield = (() => {
                 writer.uint32(106).bytes(message.uncertainty);
             if (message.manifest != null && $Object.hasOwnProperty.call(message, "manifest") && message.manifest !== "")
                 writer.uint32(114).string(message.manifest);
+            if (message.gpus != null && $Object.hasOwnProperty.call(message, "gpus") && message.gpus !== 0)
+                writer.uint32(120).uint32(message.gpus);
             if (message.$unknowns != null && $Object.hasOwnProperty.call(message, "$unknowns"))
                 for (let i = 0; i < message.$unknowns.length; ++i)
                     writer.raw(message.$unknowns[i]);
@@ -3902,6 +3905,15 @@ export const farfield = $root.farfield = (() => {
                             message.manifest = value;
                         else
                             delete message.manifest;
+                        continue;
+                    }
+                case 15: {
+                        if (wireType !== 0)
+                            break;
+                        if (value = reader.uint32())
+                            message.gpus = value;
+                        else
+                            delete message.gpus;
                         continue;
                     }
                 }

@@ -89,12 +89,14 @@ export const SPEC: Spec = {
   maxBytes: 1 << 20,
   uncertainty: new Uint8Array(0),
   manifest: `sha256:${'0'.repeat(64)}`,
+  gpus: 0,
 };
 
 export interface FakeAgentOptions {
   readonly slots?: number;
   readonly graceS?: number;
   readonly runner: { command: string; args: string[] };
+  readonly containers?: BlockFile['containers'];
 }
 
 /** A launch message of these items, with their real digests. */
@@ -154,6 +156,7 @@ function writeBlock(folder: string, endpoint: string, options: FakeAgentOptions)
     graceS: options.graceS ?? 60,
     runner: options.runner,
     env: { PATH: '/usr/bin:/bin' },
+    ...(options.containers === undefined ? {} : { containers: options.containers }),
   };
   mkdirSync(join(folder, 'block'), { mode: 0o700 });
   writeFileSync(join(folder, 'block', 'block.json'), JSON.stringify(block), { mode: 0o600 });

@@ -10,7 +10,7 @@ import { systemRandom } from '#base/random.ts';
 import { generateKey, signerFrom } from '#kernel/sign.ts';
 import type { LogFields } from '../../pilot/log.ts';
 import { Pilot } from '../../pilot/pilot.ts';
-import { createProcessRuntime } from '../../pilot/runtimes/process.ts';
+import { openRuntimes } from '../../pilot/runtimes/runtimes.ts';
 import { type FakeAgent, type FakeAgentOptions, type Item, openFakeAgent } from './agent.ts';
 
 export interface RunningPilot {
@@ -29,10 +29,12 @@ export function startPilot(agent: FakeAgent, containment: () => Promise<Containm
     mkdirSync(path, { recursive: true, mode: 0o700 });
     return path;
   };
-  const runtime = createProcessRuntime({
-    ...agent.block.runner,
-    env: agent.block.env,
+  const digests = createFileDigests();
+  const runtime = openRuntimes({
+    block: agent.block,
+    outer: {},
     containment,
+    digests,
     clock: systemClock,
     random: systemRandom,
   });
@@ -43,8 +45,8 @@ export function startPilot(agent: FakeAgent, containment: () => Promise<Containm
     signer: signerFrom(generateKey()),
     clock: systemClock,
     random: systemRandom,
-    digests: createFileDigests(),
-    runtime: (name) => (name === runtime.name ? runtime : undefined),
+    digests,
+    runtime,
     scratchDir: (slot) => scratch(`slot-${slot}`),
     spillDir: scratch('args'),
     node: 'node-1',
