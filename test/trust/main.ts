@@ -131,7 +131,7 @@ async function main(argv: readonly string[]): Promise<number> {
       json: { type: 'boolean' },
       model: { type: 'string', default: join(ROOT, 'models/braggnn') },
       real: { type: 'string', default: join(ROOT, '../shared/data/ruby-ff1-patches.h5') },
-      pairs: { type: 'string', default: '9' },
+      pairs: { type: 'string', default: '15' },
     },
   });
   const print: Print = (line) => void process.stdout.write(`${line}\n`);
