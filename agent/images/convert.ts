@@ -12,6 +12,7 @@ import { execFile } from 'node:child_process';
 import { link, open } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Clock } from '#base/clock.ts';
+import { createFileDigests } from '#base/file-digests.ts';
 import { plain } from '#base/plain.ts';
 import { FarfieldError } from '#kernel/errors.ts';
 import { openArchive } from './archive.ts';
@@ -93,11 +94,11 @@ async function takeSif(path: string, work: string, options: ConvertOptions): Pro
   const file = join(work, 'image.sif');
   await copyIn(path, file);
   await checkSif(file, options);
-  const before = new Set((await cache.list()).map((image) => image.sif));
-  const sif = await cache.put(file);
-  if (expect !== undefined && expect !== sif)
-    throw new FarfieldError('E_DIGEST', `the file is ${sif}, not ${expect}; it is in the cache under its own name`);
-  return { sif, oci: undefined, known: before.has(sif) };
+  const sif = `sif:${(await createFileDigests().measure(file)).digest.slice('sha256:'.length)}`;
+  if (expect !== undefined && expect !== sif) throw new FarfieldError('E_DIGEST', `the file is ${sif}, not ${expect}`);
+  const known = (await cache.list()).some((image) => image.sif === sif);
+  await cache.put(file);
+  return { sif, oci: undefined, known };
 }
 
 async function convertOci(source: BlobSource, name: string, work: string, options: ConvertOptions): Promise<Converted> {
