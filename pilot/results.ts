@@ -9,7 +9,7 @@
  *  R3 A file argument that changed while the item ran makes the result worthless: E_DIGEST, charged.
  */
 import { mkdir, open, realpath, rm, writeFile } from 'node:fs/promises';
-import { dirname, join, sep } from 'node:path';
+import { basename, dirname, join, sep } from 'node:path';
 import type { FileDigests } from '#base/file-digests.ts';
 import { sha256 } from '#kernel/bytes.ts';
 import { FarfieldError } from '#kernel/errors.ts';
@@ -163,14 +163,10 @@ async function ownFile(lease: Lease, path: string | undefined): Promise<string> 
   const contained = lease.written !== lease.outDir;
   const here = contained ? await takeOut(lease.written, lease.item.outDir, lease.outDir, path) : path;
   const folder = await realpath(lease.outDir).catch(() => undefined);
+  const own = join(await realpath(dirname(lease.outDir)), basename(lease.outDir));
   const real = await realpath(here ?? '').catch(() => undefined);
-  if (
-    folder !== undefined &&
-    real !== undefined &&
-    dirname(folder) === (await realpath(dirname(lease.outDir))) &&
-    real.startsWith(folder + sep)
-  )
-    return real;
+  // A folder that became a link may lead to another item's.
+  if (folder === own && real?.startsWith(own + sep) === true) return real;
   throw new FarfieldError('E_PROTOCOL', 'the runner named a result file outside its folder, or none');
 }
 
