@@ -67,11 +67,13 @@ const PROBE = ['--version'];
  *
  * Binds are `--mount`s, not `--bind`s: those are split at commas and colons, and these are CSV, whose quoting holds both.
  */
-export function apptainerArgs(plan: ContainerPlan): string[] {
+export function apptainerArgs(plan: ContainerPlan, userNamespace = false): string[] {
   return [
     '--quiet',
     'exec',
     '--containall',
+    // In a user namespace of ours a site's setuid starter is powerless; this takes the way without it.
+    ...(userNamespace ? ['--userns'] : []),
     '--cleanenv',
     // Values of variables are data; without this a shell inside evaluates them.
     '--no-eval',
@@ -130,18 +132,18 @@ export function createApptainerRuntime(options: ApptainerRuntimeOptions): Runtim
       const image = await findImage(options.images, spec.image, digests);
       void markUsed(options.images, image.sif, clock.now());
       const tree = runnerTree(options.runner.command, options.runner.args);
-      const args = apptainerArgs({
+      const container: ContainerPlan = {
         image: image.path,
         binds: bindsOf(spec, scratchDir, tree),
         command: [...tree.command, 'pipe'],
         network: 'none',
         gpu: spec.gpus > 0 ? options.gpu : undefined,
         workDir: INSIDE.scratch,
-      });
+      };
       const containment = await options.containment();
       const { child, handle } = await startTree({
         command: options.program,
-        args,
+        args: apptainerArgs(container, containment === 'user'),
         env: { ...env, ...options.outer },
         cwd: scratchDir,
         stdio: ['pipe', 'pipe', 'pipe'],

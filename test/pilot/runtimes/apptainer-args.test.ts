@@ -63,6 +63,8 @@ t.test('drivers and the host’s network are given only when the plan says so', 
   t.ok(of({ gpu: 'amd' }).includes('--rocm') && !of({ gpu: 'amd' }).includes('--nv'));
   t.notOk(of({}).includes('--nv') || of({}).includes('--rocm'));
   t.notOk(of({ network: 'host' }).includes('--net'));
+  t.ok(apptainerArgs(PLAN, true).includes('--userns'), 'in a namespace where no setuid starter works');
+  t.notOk(apptainerArgs(PLAN).includes('--userns'));
   t.notOk(apptainerArgs(PLAN).includes('instance'), 'an instance outlives its job');
 });
 
