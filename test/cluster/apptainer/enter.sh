@@ -7,14 +7,17 @@
 # Not chroot: the kernel makes no user namespaces in one, and unprivileged Apptainer needs them. A /dev of its own: the
 # machine's /dev/fuse may be closed to users, and is not ours to open.
 set -eu
-if [ "${FARFIELD_INSIDE:-}" != 1 ]; then
+if [ -z "${FARFIELD_INSIDE:-}" ]; then
   mkdir -p "$2"
-  exec env FARFIELD_INSIDE=1 unshare --mount --pid --net --ipc --uts --fork --kill-child=SIGKILL --propagation private -- "$0" "$@"
+  STATE=$(mktemp -d)
+  trap 'rmdir "$STATE"' EXIT
+  env FARFIELD_INSIDE="$STATE" unshare --mount --pid --net --ipc --uts --fork --kill-child=SIGKILL --propagation private -- "$0" "$@"
+  exit $?
 fi
 ROOT=$1 WORK=$2 REPO=$3
 shift 3
+STATE=$FARFIELD_INSIDE
 unset FARFIELD_INSIDE
-STATE=$(mktemp -d)
 mount -t tmpfs -o mode=755 tmpfs "$STATE"
 mkdir "$STATE/u" "$STATE/w" "$STATE/r"
 mount -t overlay overlay -o "lowerdir=$ROOT,upperdir=$STATE/u,workdir=$STATE/w" "$STATE/r"
