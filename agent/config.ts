@@ -216,7 +216,7 @@ export const CONFIG_TEMPLATE = `# How this endpoint runs things. Every key may b
 /** What \`endpoint init\` writes as policy: default deny, until its admin trusts somebody. */
 export function policyTemplate(endpoint: string): string {
   return `# Who may run what on this endpoint. Nothing is allowed unless a rule says so; the first rule that matches decides.
-# Check a call against it with: farfield policy test TICKET
+# Check a call against it with: farfield policy test CALL.json   (the user makes it: farfield submit ... --save CALL.json)
 endpoint: ${endpoint}
 authorities:
   pinned: []              # written by: farfield endpoint trust KID --sub NAME --until DATE

@@ -82,6 +82,9 @@ const EXIT_OF: Partial<Record<ErrorCode, number>> = {
   E_UNRESOLVED: EXIT.unresolved,
 };
 
+/** An invitation with its certificate has about 2 KiB. */
+const MAX_TOKEN_CHARS = 64 * 1024;
+
 export function exitCodeOf(error: FarfieldError): number {
   return EXIT_OF[error.code] ?? EXIT.failed;
 }
@@ -111,6 +114,17 @@ export function reportError(context: CliContext, error: FarfieldError, json: boo
 }
 
 /** A required option or argument that is malformed. */
+/** A one-use token: as given, or from stdin where it is `-`, since arguments are seen by everybody on a machine. */
+export async function readToken(context: CliContext, given: string): Promise<string> {
+  if (given !== '-') return given;
+  let text = '';
+  for await (const chunk of context.stdin) {
+    text += String(chunk);
+    if (text.length > MAX_TOKEN_CHARS) throw usage('what came on stdin is too long for a token');
+  }
+  return text.trim();
+}
+
 export function usage(message: string): FarfieldError {
   return new FarfieldError('E_USAGE', message);
 }

@@ -83,7 +83,10 @@ export function manifestRefusal(manifest: Manifest, ticket: Ticket): Refusal | u
 }
 
 /** Arguments against what the manifest declares: known names, allowed types, each once, none missing. */
-export function argsRefusal(manifest: Manifest, args: readonly Arg[]): Refusal | undefined {
+export function argsRefusal(
+  manifest: Pick<Manifest, 'claims'>,
+  args: readonly Pick<Arg, 'name' | 'type'>[],
+): Refusal | undefined {
   const no = (message: string): Refusal => refusal('manifest', 'E_MANIFEST', message);
   const declared = manifest.claims.args;
   for (let k = 0; k < args.length; k += 1) {

@@ -2,7 +2,7 @@
 import { existsSync, writeFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import type { Command } from 'commander';
-import { type CliContext, type RegisterVerb, usage, writeJson, writeLine } from '#base/cli.ts';
+import { type CliContext, type RegisterVerb, readToken, usage, writeJson, writeLine } from '#base/cli.ts';
 import { plainLine } from '#base/plain.ts';
 import { CONFIG_TEMPLATE, policyTemplate, readAgentConfig } from '../config.ts';
 import type { AgentStatus } from '../control.ts';
@@ -97,11 +97,11 @@ function registerJoin(endpoint: Command, context: CliContext): void {
       .command('join')
       .description('enrol at a broker with a one-use token of `farfield broker invite --endpoint ID`'),
   )
-    .argument('<token>', 'ff1....')
+    .argument('<token>', 'ff1...., or - to read it from stdin')
     .action(async (token: string, options: FolderOptions, command: Command) => {
       const folder = chooseFolder(context, options);
       const identity = readIdentity(folder, nowS(context));
-      const broker = await joinBroker(folder, identity, token, nowS(context));
+      const broker = await joinBroker(folder, identity, await readToken(context, token), nowS(context));
       show(context, command, { endpoint: identity.endpoint, broker: broker.url, brokerId: broker.brokerId }, [
         `${identity.name} (${identity.endpoint}) joined the broker at ${broker.url}`,
       ]);

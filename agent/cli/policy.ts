@@ -35,7 +35,7 @@ export const register: RegisterVerb = (program, context) => {
   policy
     .command('test')
     .description('check the policy file; with a call, print the rule that takes it or the first refusal')
-    .argument('[file]', 'a policy (.yaml), or a call as JSON: {ticket, chain, manifest}')
+    .argument('[file]', 'a policy (.yaml), or a call as `farfield submit --save` writes it (.json)')
     .option('--policy <file>', "another policy than the endpoint's own")
     .option('--state <folder>', "the endpoint's folder")
     .option('--name <name>', 'its name, where it lies in the usual place')
@@ -112,7 +112,7 @@ function readCall(path: string): Static<typeof CallFile> {
   }
   if (/^eyJ/.test(fromUtf8(text).trimStart()))
     throw usage(
-      `${path} is a bare ticket: policies judge its chain and manifest too. Write {"ticket", "chain", "manifest"} as JSON`,
+      `${path} is a bare ticket: policies judge its chain and manifest too. \`farfield submit ... --save FILE\` writes all three`,
     );
   return assertShape(CallFile, parseStrict(text, 'E_USAGE'), 'E_USAGE', path);
 }

@@ -43,23 +43,30 @@ function typeOf(path: string): ArgType {
   return type;
 }
 
+/** What an argument says of itself before anything is read or sent. */
+export function argHead(text: string): { readonly name: string; readonly type: ArgType; readonly value: string } {
+  const equals = text.indexOf('=');
+  if (equals < 1) throw usage(`"${text}" is no argument; write NAME=FILE, NAME=endpoint:/PATH or NAME=json:TEXT`);
+  const value = text.slice(equals + 1);
+  const type = value.startsWith('json:') ? 'json' : typeOf(splitFile(value.replace(/^endpoint:/, '')).path);
+  return { name: text.slice(0, equals), type, value };
+}
+
+/** `to` takes large files: a broker, or a mere look that only measures them. */
 export async function readArg(
   context: CliContext,
-  client: Client,
+  to: Pick<Client, 'uploadFile'>,
   text: string,
   line: ProgressLine,
 ): Promise<ArgInput> {
-  const equals = text.indexOf('=');
-  if (equals < 1) throw usage(`"${text}" is no argument; write NAME=FILE, NAME=endpoint:/PATH or NAME=json:TEXT`);
-  const name = text.slice(0, equals);
-  const value = text.slice(equals + 1);
+  const { name, type, value } = argHead(text);
   if (value.startsWith('json:')) return jsonArg(name, value.slice(5));
   if (value.startsWith('endpoint:')) {
     const { path, sel } = splitFile(value.slice('endpoint:'.length));
     if (!isAbsolute(path)) throw usage(`${name}: a path at the endpoint is absolute, not "${path}"`);
-    return { name, type: typeOf(path), path, ...(sel === undefined ? {} : { sel }) };
+    return { name, type, path, ...(sel === undefined ? {} : { sel }) };
   }
-  return fileArg(context, client, name, splitFile(value), line);
+  return fileArg(context, to, name, type, splitFile(value), line);
 }
 
 function jsonArg(name: string, text: string): ArgInput {
@@ -73,20 +80,20 @@ function jsonArg(name: string, text: string): ArgInput {
 
 async function fileArg(
   context: CliContext,
-  client: Client,
+  to: Pick<Client, 'uploadFile'>,
   name: string,
+  type: ArgType,
   file: FileText,
   line: ProgressLine,
 ): Promise<ArgInput> {
   const path = resolve(context.cwd, file.path);
-  const type = typeOf(path);
   const sel = file.sel === undefined ? {} : { sel: file.sel };
   const found = await stat(path).catch((cause: unknown) => {
     throw new FarfieldError('E_INPUT', `${name}: cannot read ${path}. Is the path right?`, { cause });
   });
   if (!found.isFile()) throw new FarfieldError('E_INPUT', `${name}: ${path} is not a file`);
   if (found.size <= MAX_INLINE_BYTES) return { name, type, bytes: await readFile(path), ...sel };
-  const blob = await client.uploadFile(path, (sent, size) => line.show(`uploading ${file.path}`, sent, size));
+  const blob = await to.uploadFile(path, (sent, size) => line.show(`uploading ${file.path}`, sent, size));
   line.clear();
   return { name, type, blob, ...sel };
 }

@@ -3,11 +3,14 @@ import { readFile } from 'node:fs/promises';
 import { resolve } from 'node:path';
 import type { Command } from 'commander';
 import { type CliContext, usage } from '#base/cli.ts';
+import { argsRefusal } from '#kernel/admission-steps.ts';
 import { FarfieldError } from '#kernel/errors.ts';
 import { DEFAULT_MAX_FAILURES, DEFAULT_TICKET_LIFE_S, EXTRA_STARTS } from '#kernel/limits.ts';
-import { openManifest } from '#kernel/tokens/manifest.ts';
-import type { Submitted } from '../ts/client.ts';
-import { readArg } from './args.ts';
+import { type Manifest, openManifest } from '#kernel/tokens/manifest.ts';
+import { measureFile } from '../ts/blobs.ts';
+import type { Client, SignedCall, SubmitInput, Submitted } from '../ts/client.ts';
+import type { TicketTerms } from '../ts/submission.ts';
+import { argHead, readArg } from './args.ts';
 import { type ClientSetting, parseDuration, resolveEndpoint } from './common.ts';
 import type { ProgressLine } from './progress.ts';
 
@@ -42,9 +45,10 @@ export function callOptions(command: Command): Command {
     .option('--max-bytes <n>', 'largest result', String(1024 ** 3));
 }
 
-export function wholeNumber(text: string, what: string): number {
-  const value = Number(text);
-  if (!Number.isSafeInteger(value) || value < 0) throw usage(`${what} is a whole number, not "${text}"`);
+export function wholeNumber(text: string, what: string, least = 0): number {
+  const value = /^\d+$/.test(text) ? Number(text) : Number.NaN;
+  if (!Number.isSafeInteger(value) || value < least)
+    throw usage(`${what} is a whole number${least === 0 ? '' : ` of at least ${least}`}, not "${text}"`);
   return value;
 }
 
@@ -56,17 +60,52 @@ export async function submitCall(
   options: CallOptions,
   line: ProgressLine,
 ): Promise<Submitted> {
-  const { client, home } = setting;
+  const { client } = setting;
+  return client.submit(await readCall(context, setting, manifestPath, options, client, line));
+}
+
+/** The same call signed and sent nowhere; large files are measured where they lie. */
+export async function signCall(
+  context: CliContext,
+  setting: ClientSetting,
+  manifestPath: string,
+  options: CallOptions,
+  line: ProgressLine,
+): Promise<SignedCall> {
+  const measure = { uploadFile: measureFile };
+  return setting.client.sign(await readCall(context, setting, manifestPath, options, measure, line));
+}
+
+/** What a person can be told at once, before anything is sent: names, types and what is missing. */
+function checkArgs(manifest: Pick<Manifest, 'claims'>, texts: readonly string[]): void {
+  const refusal = argsRefusal(manifest, texts.map(argHead));
+  if (refusal === undefined) return;
+  const { name, args } = manifest.claims;
+  const takes = args.map(
+    (arg) => `${arg.name} (${arg.types.join(' or ')}${arg.optional === true ? ', optional' : ''})`,
+  );
+  throw usage(`${refusal.message}; ${name} takes ${takes.length === 0 ? 'no arguments' : takes.join(', ')}`);
+}
+
+async function readCall(
+  context: CliContext,
+  { client, home }: ClientSetting,
+  manifestPath: string,
+  options: CallOptions,
+  to: Pick<Client, 'uploadFile'>,
+  line: ProgressLine,
+): Promise<SubmitInput> {
   const text = await readFile(resolve(context.cwd, manifestPath), 'utf8').catch((cause: unknown) => {
     throw new FarfieldError('E_INPUT', `cannot read the manifest ${manifestPath}. Is the path right?`, { cause });
   });
   const { claims, digest } = openManifest(text, []);
+  checkArgs({ claims }, options.arg ?? []);
+  const terms = termsOf(options);
   const endpoint = await resolveEndpoint(context, home, options.endpoint);
-  await client.connect();
+  if (to === client) await client.connect();
   const args = [];
-  for (const arg of options.arg ?? []) args.push(await readArg(context, client, arg, line));
-  const maxFailures = wholeNumber(options.maxFailures, '--max-failures');
-  return client.submit({
+  for (const arg of options.arg ?? []) args.push(await readArg(context, to, arg, line));
+  return {
     manifest: text,
     items: [{ args, ...(options.seed === undefined ? {} : { seed: wholeNumber(options.seed, '--seed') }) }],
     ...(options.life === undefined ? {} : { lifeS: parseDuration(options.life) }),
@@ -76,21 +115,29 @@ export async function submitCall(
       delegation: client.delegation,
       fn: { name: claims.name, version: claims.version, manifest: digest },
       models: claims.models,
-      resources: {
-        nodes: 1,
-        cpusPerNode: wholeNumber(options.cpus, '--cpus'),
-        gpusPerNode: 0,
-        memMiBPerNode: wholeNumber(options.memory, '--memory'),
-        wallS: parseDuration(options.timeout),
-      },
-      run: {
-        maxFailures,
-        maxStarts:
-          options.maxStarts === undefined ? maxFailures + EXTRA_STARTS : wholeNumber(options.maxStarts, '--max-starts'),
-        timeoutS: parseDuration(options.timeout),
-        uncertainty: { method: 'l2', samples: 0, level: 0.95 },
-      },
-      output: { maxBytes: wholeNumber(options.maxBytes, '--max-bytes'), to: 'return' },
+      ...terms,
     },
-  });
+  };
+}
+
+/** The part of the terms that is numbers: read before anything is sent. */
+function termsOf(options: CallOptions): Pick<TicketTerms, 'resources' | 'run' | 'output'> {
+  const maxFailures = wholeNumber(options.maxFailures, '--max-failures');
+  const { maxStarts } = options;
+  return {
+    resources: {
+      nodes: 1,
+      cpusPerNode: wholeNumber(options.cpus, '--cpus', 1),
+      gpusPerNode: 0,
+      memMiBPerNode: wholeNumber(options.memory, '--memory', 1),
+      wallS: parseDuration(options.timeout),
+    },
+    run: {
+      maxFailures,
+      maxStarts: maxStarts === undefined ? maxFailures + EXTRA_STARTS : wholeNumber(maxStarts, '--max-starts', 1),
+      timeoutS: parseDuration(options.timeout),
+      uncertainty: { method: 'l2', samples: 0, level: 0.95 },
+    },
+    output: { maxBytes: wholeNumber(options.maxBytes, '--max-bytes', 1), to: 'return' },
+  };
 }

@@ -7,7 +7,7 @@
 import { existsSync } from 'node:fs';
 import { rm } from 'node:fs/promises';
 import type { Command } from 'commander';
-import { type CliContext, type RegisterVerb, usage, writeJson, writeLine } from '#base/cli.ts';
+import { type CliContext, type RegisterVerb, readToken, usage, writeJson, writeLine } from '#base/cli.ts';
 import { openPrivateFolder, writeDurable } from '#base/files.ts';
 import { createKeyFile, loadSigner } from '#base/keys.ts';
 import { fromBase64Url, fromUtf8, utf8 } from '#kernel/bytes.ts';
@@ -22,7 +22,7 @@ import { createBrokerHttp } from '../ts/http.ts';
 import { parseDuration } from './common.ts';
 
 interface LoginOptions {
-  readonly as: string;
+  readonly as?: string;
   readonly for: string;
   readonly queueFor?: string;
   readonly endpoint?: string;
@@ -33,8 +33,8 @@ export const register: RegisterVerb = (program, context) => {
   program
     .command('login')
     .description('make a session key, delegated by your long-term key')
-    .argument('[token]', 'an invitation of the broker (ff1....), needed once')
-    .option('--as <name>', 'the name under which sites pin your key', context.env.USER ?? 'me')
+    .argument('[token]', 'an invitation of the broker (ff1...., or - for stdin), needed once')
+    .option('--as <name>', 'the name under which sites pin your key (default: that of the last login, else $USER)')
     .option('--for <duration>', 'life of the session, at most 12h', '12h')
     .option('--queue-for <duration>', 'let work wait this long for one endpoint that is offline (needs --endpoint)')
     .option('--endpoint <name>', 'limit the session to one endpoint')
@@ -44,15 +44,16 @@ export const register: RegisterVerb = (program, context) => {
       openPrivateFolder(home.folder);
       openPrivateFolder(`${home.folder}/keys`);
       const principal = principalKey(home);
-      if (token !== undefined) await redeem(context, home, principal, token);
+      if (token !== undefined) await redeem(context, home, principal, await readToken(context, token));
       await savePins(home, options.pin ?? []);
-      const until = await makeSession(context, home, principal, options);
+      const name = options.as ?? (await home.lastName()) ?? context.env.USER ?? 'me';
+      const until = await makeSession(context, home, principal, { ...options, as: name });
       if (command.optsWithGlobals().json === true)
-        writeJson(context.stdout, { principal: principal.kid, as: options.as, until });
+        writeJson(context.stdout, { principal: principal.kid, as: name, until });
       else
         writeLine(
           context.stdout,
-          `logged in as ${options.as} (key ${principal.kid}) until ${new Date(until * 1000).toISOString()}`,
+          `logged in as ${name} (key ${principal.kid}) until ${new Date(until * 1000).toISOString()}`,
         );
     });
 };
@@ -120,7 +121,12 @@ async function savePins(home: Home, given: readonly string[]): Promise<void> {
   await home.savePins([...kept, ...fresh]);
 }
 
-async function makeSession(context: CliContext, home: Home, principal: Signer, options: LoginOptions): Promise<number> {
+async function makeSession(
+  context: CliContext,
+  home: Home,
+  principal: Signer,
+  options: LoginOptions & { readonly as: string },
+): Promise<number> {
   const lifeS = parseDuration(options.for);
   if (lifeS > MAX_SESSION_S) throw usage(`--for is at most 12h: a session key lies in a file that your notebooks read`);
   const endpoint = options.endpoint === undefined ? undefined : await pinned(home, options.endpoint);

@@ -1,15 +1,28 @@
 /** Fetching, checking and showing what came back. */
-import { writeFile } from 'node:fs/promises';
-import { resolve } from 'node:path';
+import { access, constants, stat, writeFile } from 'node:fs/promises';
+import { dirname, resolve } from 'node:path';
 import { type CliContext, writeJson, writeLine } from '#base/cli.ts';
 import { plain } from '#base/plain.ts';
 import { fromUtf8 } from '#kernel/bytes.ts';
+import { FarfieldError } from '#kernel/errors.ts';
 import { invocationId } from '#kernel/ids.ts';
 import type { Client } from '../ts/client.ts';
 import { type Outcome, outcomeError } from '../ts/outcome.ts';
 
 /** A result small enough to print is printed; a larger one wants `--out`. */
 const PRINTED_BYTES = 4096;
+
+/** Where a result can be written: asked before the work begins, since hours may lie between. */
+export async function checkOut(context: CliContext, out: string | undefined): Promise<void> {
+  if (out === undefined) return;
+  const path = resolve(context.cwd, out);
+  const folder = dirname(path);
+  if ((await stat(path).catch(() => undefined))?.isDirectory() === true)
+    throw new FarfieldError('E_INPUT', `--out: ${path} is a folder; name a file in it`);
+  await access(folder, constants.W_OK).catch((cause: unknown) => {
+    throw new FarfieldError('E_INPUT', `--out: cannot write in ${folder}. Does it exist, and is it yours?`, { cause });
+  });
+}
 
 /** Writes the result to `out` (or prints a small one) and shows the receipt. Throws what the outcome stands for. */
 export async function deliver(

@@ -1,4 +1,7 @@
-/** One line on stderr that is redrawn: a bar in a terminal, a line a second elsewhere, nothing with FARFIELD_PROGRESS=0. */
+/**
+ * One line on stderr that is redrawn: a bar in a terminal, a line a second elsewhere. Nothing with FARFIELD_PROGRESS=0 or
+ * --json, unless FARFIELD_PROGRESS=1 asks for it.
+ */
 import type { CliContext } from '#base/cli.ts';
 import { plain } from '#base/plain.ts';
 
@@ -11,7 +14,8 @@ const BAR_WIDTH = 24;
 const PLAIN_EVERY_MS = 1000;
 
 export function createProgress(context: CliContext, enabled: boolean): ProgressLine {
-  if (!enabled || context.env.FARFIELD_PROGRESS === '0') return { show: () => undefined, clear: () => undefined };
+  const asked = context.env.FARFIELD_PROGRESS;
+  if (asked === '0' || (!enabled && asked !== '1')) return { show: () => undefined, clear: () => undefined };
   const { stderr, clock } = context;
   const terminal = stderr.isTTY === true;
   let shownAt = Number.NEGATIVE_INFINITY;

@@ -4,7 +4,7 @@ import { type RegisterVerb, writeJson } from '#base/cli.ts';
 import type { FarfieldError } from '#kernel/errors.ts';
 import { outcomeError } from '../ts/outcome.ts';
 import { openClient, parseTarget } from './common.ts';
-import { deliver, outcomeJson } from './outcomes.ts';
+import { checkOut, deliver, outcomeJson } from './outcomes.ts';
 import { createProgress } from './progress.ts';
 import { follow } from './run.ts';
 
@@ -18,6 +18,7 @@ export const register: RegisterVerb = (program, context) => {
     .action(async (id: string, options: { out?: string; all?: boolean }, command: Command) => {
       const json = command.optsWithGlobals().json === true;
       const target = parseTarget(id);
+      await checkOut(context, options.out);
       const line = createProgress(context, !json);
       const { client } = await openClient(context);
       await using _client = client;

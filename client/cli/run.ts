@@ -7,7 +7,7 @@ import type { Outcome } from '../ts/outcome.ts';
 import type { Ticket } from '../ts/tracker.ts';
 import { type CallOptions, callOptions, submitCall } from './call.ts';
 import { openClient } from './common.ts';
-import { deliver } from './outcomes.ts';
+import { checkOut, deliver } from './outcomes.ts';
 import { createProgress, type ProgressLine } from './progress.ts';
 
 export const register: RegisterVerb = (program, context) => {
@@ -15,6 +15,7 @@ export const register: RegisterVerb = (program, context) => {
     .option('--out <file>', 'write the result here')
     .action(async (manifest: string, options: CallOptions & { out?: string }, command: Command) => {
       const json = command.optsWithGlobals().json === true;
+      await checkOut(context, options.out);
       const line = createProgress(context, !json);
       const setting = await openClient(context);
       await using client = setting.client;

@@ -6,10 +6,12 @@
 import { mkdirSync, statSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { parseArgs } from 'node:util';
+import { exitCodeOf, usage } from '#base/cli.ts';
+import { FarfieldError } from '#kernel/errors.ts';
 import { splitFile } from '../cli/args.ts';
 import { deploy } from './deploy.ts';
 import { type DataPlace, DEFAULT_MODEL, readModel, type ShownModel } from './model.ts';
-import { drawAll } from './pictures.ts';
+import { checkData, drawAll } from './pictures.ts';
 import { openStage, type Stage } from './stage.ts';
 import { type Report, renderPhases, renderReport } from './summary.ts';
 import { renderTrust, renderUncertainty, type TrustReport, type UncertaintyReport } from './uncertainty.ts';
@@ -53,9 +55,7 @@ function readJob(model: ShownModel, input: string | undefined, truth: string | u
   if (input === undefined) {
     const { validation } = model;
     if (validation === undefined)
-      throw new Error(
-        `the model ${model.name} comes without validation rows; give yours with --input FILE.h5:/DATASET`,
-      );
+      throw usage(`the model ${model.name} comes without validation rows; give yours with --input FILE.h5:/DATASET`);
     const { samples } = validation;
     return {
       model,
@@ -67,8 +67,9 @@ function readJob(model: ShownModel, input: string | undefined, truth: string | u
   const { path, sel } = splitFile(input);
   const file = resolve(path);
   if (sel === undefined)
-    throw new Error(`--input takes FILE.h5:/DATASET; which data set of ${path} holds the ${model.view.rows}?`);
-  if (statSync(file, { throwIfNoEntry: false })?.isFile() !== true) throw new Error(`there is no file ${file}`);
+    throw usage(`--input takes FILE.h5:/DATASET; which data set of ${path} holds the ${model.view.rows}?`);
+  if (statSync(file, { throwIfNoEntry: false })?.isFile() !== true)
+    throw new FarfieldError('E_INPUT', `there is no file ${file}`);
   return {
     model,
     samples: { file, dataset: sel },
@@ -165,28 +166,48 @@ async function demo(stage: Stage, job: Job, out: string, json: boolean): Promise
   if (json) process.stdout.write(`${JSON.stringify(report(done, job, phasesMs, files))}\n`);
 }
 
+/** A person who leaves early leaves nothing running either, however often they press Ctrl-C and even if the terminal is gone. */
+function leaveClean(stage: Stage): void {
+  let leaving = false;
+  const leave = (): void => {
+    process.stderr.write('stopping what was started: a few seconds\n');
+    if (leaving) return;
+    leaving = true;
+    void stage[Symbol.asyncDispose]().then(() => process.exit(130));
+  };
+  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, leave);
+  // A closed terminal or pipe: what is written goes nowhere, and the end is the same.
+  for (const stream of [process.stdout, process.stderr]) stream.on('error', leave);
+}
+
+function readOptions() {
+  try {
+    return parseArgs({
+      options: {
+        model: { type: 'string' },
+        input: { type: 'string' },
+        truth: { type: 'string' },
+        out: { type: 'string' },
+        json: { type: 'boolean' },
+        help: { type: 'boolean' },
+      },
+    }).values;
+  } catch (cause) {
+    throw usage(`${(cause as Error).message}. \`npm run demo -- --help\` lists the options`);
+  }
+}
+
 async function main(): Promise<number> {
-  const { values } = parseArgs({
-    options: {
-      model: { type: 'string' },
-      input: { type: 'string' },
-      truth: { type: 'string' },
-      out: { type: 'string' },
-      json: { type: 'boolean' },
-      help: { type: 'boolean' },
-    },
-  });
+  const values = readOptions();
   if (values.help === true) {
     process.stdout.write(HELP);
     return 0;
   }
   const model = readModel(values.model === undefined ? DEFAULT_MODEL : resolve(values.model));
   const job = readJob(model, values.input, values.truth);
+  await checkData(job.truth === undefined ? [job.samples] : [job.samples, job.truth]);
   const stage = openStage((line) => process.stdout.write(`${line}\n`));
-  // A person who leaves early leaves nothing running either.
-  const leave = (): void => void stage[Symbol.asyncDispose]().then(() => process.exit(130));
-  process.once('SIGINT', leave);
-  process.once('SIGTERM', leave);
+  leaveClean(stage);
   try {
     await demo(stage, job, resolve(values.out ?? 'farfield-demo'), values.json === true);
     return 0;
@@ -201,6 +222,6 @@ main().then(
   },
   (reason: unknown) => {
     process.stderr.write(`demo: ${reason instanceof Error ? reason.message : String(reason)}\n`);
-    process.exitCode = 1;
+    process.exitCode = reason instanceof FarfieldError ? exitCodeOf(reason) : 1;
   },
 );

@@ -1,7 +1,8 @@
 /** Reads samples and predictions back and draws them: the best, the usual and the worst, and some by chance. */
-import { writeFileSync } from 'node:fs';
+import { closeSync, openSync, readSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { createSeededRandom } from '#base/random.ts';
+import { FarfieldError } from '#kernel/errors.ts';
 import type { DataPlace, ShownModel } from './model.ts';
 import type { Report } from './summary.ts';
 import { histogramSvg, patchesSvg } from './svg.ts';
@@ -26,8 +27,11 @@ async function openRows(): Promise<Rows> {
     const open = files.get(file) ?? new h5.File(file, 'r');
     files.set(file, open);
     const found = open.get(dataset);
-    if (!(found instanceof h5.Dataset)) throw new Error(`${file} has no data set ${dataset}`);
-    return found;
+    if (found instanceof h5.Dataset) return found;
+    throw new FarfieldError(
+      'E_INPUT',
+      `${file} has no data set ${dataset}; it holds ${open.keys().join(', ') || 'none'}`,
+    );
   };
   return {
     read: (place, from, to) => dataset(place).slice([[from, to]]) as ArrayLike<number>,
@@ -36,6 +40,36 @@ async function openRows(): Promise<Rows> {
       for (const file of files.values()) file.close();
     },
   };
+}
+
+/** The signature of HDF5, which a user block may precede: the library prints pages where it is missing. */
+function isHdf5(file: string): boolean {
+  const fd = openSync(file, 'r');
+  try {
+    const found = Buffer.alloc(8);
+    return [0, 512, 1024, 2048].some((at) => {
+      readSync(fd, found, 0, 8, at);
+      return found.toString('latin1') === '\x89HDF\r\n\x1a\n';
+    });
+  } finally {
+    closeSync(fd);
+  }
+}
+
+/** Says at once, before anything is started, what is wrong with data that a person named. */
+export async function checkData(places: readonly DataPlace[]): Promise<void> {
+  for (const { file } of places) {
+    if (!isHdf5(file)) throw new FarfieldError('E_INPUT', `${file} is no HDF5 file`);
+  }
+  using rows = await openRows();
+  for (const place of places) {
+    try {
+      rows.count(place);
+    } catch (cause) {
+      const why = cause instanceof FarfieldError ? cause.message : `${place.file} is no readable HDF5 file`;
+      throw new FarfieldError('E_INPUT', why, { cause });
+    }
+  }
 }
 
 /** One row that is drawn. `truth` has the columns of the answer, or is one label. */

@@ -3,6 +3,7 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 
 /** Three people with three folders: nothing passes between them but what they would tell each other. */
@@ -23,40 +24,57 @@ export interface Stage extends AsyncDisposable {
 
 const cli = fileURLToPath(new URL('../cli/main.ts', import.meta.url));
 
-/** Arguments that are secrets or long are shown by what they are. */
+const isToken = (arg: string): boolean => arg.startsWith('ff1.');
+
+/** Long folders are shown short, and what goes by stdin is said. */
 function shown(args: readonly string[], folder: string): string {
-  return args.map((arg) => (arg.startsWith('ff1.') ? 'ff1.…' : arg.replaceAll(folder, '…'))).join(' ');
+  const text = args.map((arg) => (isToken(arg) ? '-' : arg.replaceAll(folder, '…'))).join(' ');
+  return args.some(isToken) ? `${text}   # ff1.… on stdin` : text;
 }
 
 export function openStage(write: (line: string) => void): Stage {
   const folder = mkdtempSync(join(tmpdir(), 'farfield-demo-'));
-  const children = new Set<ChildProcess>();
+  const children = new Set<{ child: ChildProcess; detaches: boolean; ended: Promise<unknown> }>();
   let closed: Promise<void> | undefined;
 
   const run = async (
     person: Person,
     args: readonly string[],
+    onLine: (line: string) => void = () => undefined,
   ): Promise<{ code: number; stdout: string; stderr: string }> => {
     const home = join(folder, person);
-    const env = { PATH: process.env.PATH ?? '', HOME: home, FARFIELD_HOME: home };
-    const child = spawn(process.execPath, [cli, ...args, '--json'], { env, stdio: ['ignore', 'pipe', 'pipe'] });
-    children.add(child);
+    const env = { PATH: process.env.PATH ?? '', HOME: home, FARFIELD_HOME: home, FARFIELD_PROGRESS: '1' };
+    // A token goes by stdin: arguments are seen by everybody on a machine.
+    const token = args.find(isToken);
+    const child = spawn(process.execPath, [cli, ...args.map((arg) => (isToken(arg) ? '-' : arg)), '--json'], {
+      env,
+      stdio: ['pipe', 'pipe', 'pipe'],
+      // A group of its own: Ctrl-C is for this program, which ends its verbs in order.
+      detached: true,
+    });
+    child.stdin.on('error', () => undefined);
+    child.stdin.end(token ?? '');
     const parts = { stdout: '', stderr: '' };
     for (const name of ['stdout', 'stderr'] as const) {
       child[name].on('data', (chunk: Buffer) => {
         parts[name] += chunk.toString();
       });
     }
-    const code = await new Promise<number>((resolve, reject) => {
+    createInterface({ input: child.stderr }).on('line', onLine);
+    const ended = new Promise<number>((resolve, reject) => {
       child.once('error', reject);
       child.once('close', (status) => resolve(status ?? 1));
     });
-    children.delete(child);
+    const entry = { child, detaches: args.includes('--detach'), ended: ended.catch(() => undefined) };
+    children.add(entry);
+    const code = await ended.finally(() => children.delete(entry));
     return { code, ...parts };
   };
 
   const close = async (): Promise<void> => {
-    for (const child of children) child.kill();
+    // A verb that is starting a daemon is let finish: killed in between it would leave one that `stop` does not find yet.
+    for (const { child, detaches } of children) if (!detaches) child.kill();
+    await Promise.all([...children].map(({ ended }) => ended));
     // Either may never have started; then its verb says so, and that is no news here.
     await run('site', ['endpoint', 'stop']);
     await run('operator', ['broker', 'stop']);
@@ -68,8 +86,10 @@ export function openStage(write: (line: string) => void): Stage {
     note: write,
     path: (person, ...parts) => join(folder, person, ...parts),
     async step(person, args, say) {
+      if (closed !== undefined) throw new Error('it is being stopped');
       write(`${person.padEnd(9)} $ farfield ${shown(args, folder)}`);
-      const { code, stdout, stderr } = await run(person, args);
+      // What it says while it works, as its user would see it.
+      const { code, stdout, stderr } = await run(person, args, (line) => write(`            ${line}`));
       const last = stdout.trim().split('\n').at(-1) ?? '';
       if (code !== 0) throw new Error(failure(args, last, stderr));
       const result = JSON.parse(last) as Record<string, unknown>;

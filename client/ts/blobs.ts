@@ -6,8 +6,8 @@
  *  B2 A download is written aside and renamed only when its digest is right.
  */
 import { createHash } from 'node:crypto';
-import { createWriteStream } from 'node:fs';
-import { rename, rm } from 'node:fs/promises';
+import { createReadStream, createWriteStream } from 'node:fs';
+import { rename, rm, stat } from 'node:fs/promises';
 import { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { FarfieldError } from '#kernel/errors.ts';
@@ -29,6 +29,12 @@ async function digestOfStream(stream: Readable): Promise<string> {
   const hash = createHash('sha256');
   for await (const chunk of stream) hash.update(chunk as Uint8Array);
   return `sha256:${hash.digest('hex')}`;
+}
+
+/** Digest and size of a file here. */
+export async function measureFile(path: string): Promise<BlobRef> {
+  const { size } = await stat(path);
+  return { digest: await digestOfStream(createReadStream(path)), size };
 }
 
 export async function uploadBlob(

@@ -61,6 +61,13 @@ export interface Submitted {
   readonly note: string | undefined;
 }
 
+/** A call on its way to nobody: the file that `farfield policy test` reads. */
+export interface SignedCall {
+  readonly ticket: string;
+  readonly chain: readonly string[];
+  readonly manifest: string;
+}
+
 export interface Client extends AsyncDisposable {
   readonly http: BrokerHttp;
   readonly principal: string;
@@ -68,6 +75,8 @@ export interface Client extends AsyncDisposable {
   readonly subject: Subject;
   readonly delegation: string;
   submit(input: SubmitInput): Promise<Submitted>;
+  /** What submit would send, signed and not sent: for a look at what a site's policy says of it. */
+  sign(input: SubmitInput): SignedCall;
   /** Follows a ticket that was submitted earlier, here or elsewhere. */
   attach(id: string): Promise<Ticket>;
   status(id: string): Promise<TicketStatus>;
@@ -164,6 +173,7 @@ export function createClient(options: ClientOptions): Client {
         throw cause;
       }
     },
+    sign: (input) => ({ ticket: signInput(options, input).text, chain: session.chain, manifest: input.manifest }),
     async attach(id) {
       await connect();
       const known = await status(id);

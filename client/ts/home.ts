@@ -13,7 +13,7 @@ import { loadSigner } from '#base/keys.ts';
 import { utf8 } from '#kernel/bytes.ts';
 import { type Chain, openChain } from '#kernel/chain.ts';
 import { FarfieldError } from '#kernel/errors.ts';
-import type { Signer } from '#kernel/jws.ts';
+import { parseToken, type Signer } from '#kernel/jws.ts';
 import type { BrokerAddress } from './http.ts';
 
 /** A session key with the delegation that makes it one. */
@@ -48,6 +48,8 @@ export interface Home {
   readonly file: (name: HomeFile) => string;
   profile(): Promise<BrokerAddress & { readonly grpc: string }>;
   session(nowS: number): Promise<Session>;
+  /** The name of the last login, over or not: sites have pinned the key under it. */
+  lastName(): Promise<string | undefined>;
   pins(): Promise<readonly Pin[]>;
   savePins(pins: readonly Pin[]): Promise<void>;
   noteTickets(tickets: readonly SentTicket[]): Promise<void>;
@@ -75,6 +77,14 @@ export function openHome(folder: string): Home {
         file('profile'),
         'no broker is configured here. Run `farfield login TOKEN` with the token of `farfield broker invite --user`',
       )) as BrokerAddress & { grpc: string };
+    },
+    async lastName() {
+      try {
+        const { chain } = (await readJson(file('session'), '')) as { chain: string[] };
+        return parseToken('farfield-delegation+jwt', chain[0] ?? '').claims.sub.id;
+      } catch {
+        return undefined;
+      }
     },
     async session(nowS) {
       const hint = 'Run `farfield login`';

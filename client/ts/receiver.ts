@@ -23,7 +23,7 @@ import type { BrokerEvent } from './events.ts';
 import type { BrokerHttp } from './http.ts';
 import { type ReceiptFile, receiptOf } from './receipt-file.ts';
 import { createTracked, type Tracked, type TrackedFacts } from './tracker.ts';
-import { createDeadlines, type EndedByWord, isEndedByWord, overdueError, wordError } from './unresolved.ts';
+import { createDeadlines, isEndedByWord, overdueError, wordError } from './unresolved.ts';
 
 export interface KnownEndpoint extends EndpointView {
   readonly descriptorToken: Token<'farfield-endpoint+jwt'>;
@@ -109,7 +109,7 @@ export function createReceiver(options: ReceiverOptions): Receiver {
     const ended = await endedByWord(http, entry);
     // What ended between the two questions has its receipt by now.
     if (ended.size > 0) await fetchPacks(id);
-    for (const [state, items] of ended) entry.fail(items, wordError(id, state));
+    for (const [error, items] of ended) entry.fail(items, error);
   };
 
   // The last question: a receipt that is at the broker ends the ticket as it would have at any time (U2).
@@ -176,20 +176,27 @@ async function* pages(http: BrokerHttp, id: string): AsyncGenerator<readonly Pac
   }
 }
 
-/** Items of a ticket that the broker ended by its word: nothing more is said of them in the event stream. */
-async function endedByWord(http: BrokerHttp, entry: Tracked): Promise<Map<EndedByWord, number[]>> {
-  const found = new Map<EndedByWord, number[]>();
+/**
+ * Items of a ticket that ended without a receipt of their own, by the broker's word or by the endpoint's stateless refusal:
+ * nothing more is said of them in the event stream. An item that has its receipt has ended already and stays as it is (U1).
+ */
+async function endedByWord(http: BrokerHttp, entry: Tracked): Promise<Map<FarfieldError, number[]>> {
+  const found = new Map<FarfieldError, number[]>();
   const path = ROUTES.status.url.replace(':id', entry.id);
-  const { counts } = await http.json<TicketStatus>({ method: 'GET', path });
-  if (!Object.keys(counts).some(isEndedByWord)) return found;
+  const { counts, refusals = [] } = await http.json<TicketStatus>({ method: 'GET', path });
+  const errors = new Map<string, FarfieldError>();
+  for (const state of Object.keys(counts)) if (isEndedByWord(state)) errors.set(state, wordError(entry.id, state));
+  if (refusals[0] !== undefined) errors.set('refused', refusalError(refusals[0]));
+  if (errors.size === 0) return found;
   // Item by item only where there is something to find: the broker lists the items of large tickets when asked for.
   for (let from = 0; from < entry.n; from += ITEMS_A_QUESTION) {
     const asked = Array.from({ length: Math.min(ITEMS_A_QUESTION, entry.n - from) }, (_, k) => from + k).join(',');
     const { items } = await http.json<TicketStatus>({ method: 'GET', path: `${path}?items=${asked}` });
     for (const { i, state } of items) {
-      if (!isEndedByWord(state)) continue;
-      const list = found.get(state) ?? [];
-      found.set(state, list);
+      const error = errors.get(state);
+      if (error === undefined) continue;
+      const list = found.get(error) ?? [];
+      found.set(error, list);
       list.push(i);
     }
   }

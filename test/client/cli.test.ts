@@ -113,6 +113,12 @@ t.test('every verb has help: a summary in one line, and a description of each ar
   t.match((await farfield('--help')).stdout, /Exit codes: 0 ok, 1 the work failed, 2 usage/);
 });
 
+t.test('a login keeps the name of the last one, under which sites have pinned the key', async (t) => {
+  const { farfield } = await openDesk(t);
+  t.match(last((await farfield('login', '--as', 'alice', '--json')).stdout), { as: 'alice' });
+  t.match(last((await farfield('login', '--for', '1h', '--json')).stdout), { as: 'alice' });
+});
+
 t.test('what people type wrong is answered with what to do, by exit code, and as JSON on the last line', async (t) => {
   const { farfield, folder, clock } = await openDesk(t);
   writeFileSync(join(folder, 'data.xyz'), 'x');
@@ -133,12 +139,23 @@ t.test('what people type wrong is answered with what to do, by exit code, and as
     [[...run('x=json:1'), '--timeout', 'soon'], EXIT.usage, 'E_USAGE', /write 90s, 15m, 12h or 4d/],
     [[...run('x=json:1'), '--cpus', 'two'], EXIT.usage, 'E_USAGE', /--cpus is a whole number/],
     [run('data.h5'), EXIT.usage, 'E_USAGE', /write NAME=FILE, NAME=endpoint:\/PATH or NAME=json:TEXT/],
-    [run('x=endpoint:data.h5'), EXIT.usage, 'E_USAGE', /absolute/],
+    [run('x=endpoint:data.json'), EXIT.usage, 'E_USAGE', /absolute/],
     [run('x=data.xyz'), EXIT.usage, 'E_USAGE', /must end in \.h5/],
     [run('x=json:{'), EXIT.badInput, 'E_INPUT', /not JSON/],
-    [run('x=none.h5'), EXIT.badInput, 'E_INPUT', /cannot read .*Is the path right/],
+    [run('x=data.h5'), EXIT.usage, 'E_USAGE', /x must be json, not hdf5; test\/noop takes x \(json\)/],
+    [run('y=json:1'), EXIT.usage, 'E_USAGE', /has no argument y; test\/noop takes x \(json\)/],
+    [['run', 'noop.manifest', '--endpoint', 'here'], EXIT.usage, 'E_USAGE', /argument x is missing/],
+    [[...run('x=json:1'), '--cpus', '0'], EXIT.usage, 'E_USAGE', /--cpus is a whole number of at least 1/],
+    [[...run('x=json:1'), '--out', '/nowhere/x.json'], EXIT.badInput, 'E_INPUT', /cannot write in \/nowhere/],
+    [[...run('x=json:1'), '--out', '/'], EXIT.badInput, 'E_INPUT', /is a folder/],
+    [run('x=none.json'), EXIT.badInput, 'E_INPUT', /cannot read .*Is the path right/],
     [['run', 'none.manifest', '--endpoint', 'here'], EXIT.badInput, 'E_INPUT', /Is the path right/],
-    [['run', 'noop.manifest', '--endpoint', 'there'], EXIT.notFound, 'E_ENDPOINT_UNKNOWN', /pinned: here.*login --pin/],
+    [
+      ['run', 'noop.manifest', '--endpoint', 'there', '--arg', 'x=json:1'],
+      EXIT.notFound,
+      'E_ENDPOINT_UNKNOWN',
+      /pinned: here.*login --pin/,
+    ],
     [['login', 'hello'], EXIT.usage, 'E_USAGE', /begins with ff1\./],
     [['login', 'ff1.AAAA'], EXIT.usage, 'E_USAGE', /copy it whole/],
     [['keys', 'new'], EXIT.failed, 'E_CONFLICT', /keys show principal/],

@@ -24,6 +24,34 @@ t.test('a no-op goes through all five processes and comes back with a verified r
   );
 });
 
+t.test('what a user signs and saves is what the site asks its policy about', async (t) => {
+  await using world = await startWorld();
+  const file = join(world.folder, 'call.json');
+  const save = (...more: string[]) =>
+    world.json('user', 'submit', world.noop, '--endpoint', 'here', '--arg', 'x=json:1', '--save', file, ...more);
+  t.match(await save(), { file });
+  t.match(await world.json('site', 'policy', 'test', file), { outcome: 'admit', rule: /./ });
+  await save('--timeout', '9h');
+  const refused = await world.farfield('site', 'policy', 'test', file);
+  t.equal(refused.code, 5, 'refused by policy');
+  t.match(refused.stdout, /wallS|32400/);
+  t.same(JSON.parse((await world.farfield('user', 'status', '--json')).stdout), [], 'nothing was submitted');
+});
+
+t.test('a refusal without a receipt of its own is told to whoever asks later, too', async (t) => {
+  await using world = await startWorld();
+  await world.json('user', 'login', '--as', 'somebody-else');
+  const submitted = await world.json('user', 'submit', world.noop, '--endpoint', 'here', '--arg', 'x=json:1');
+  const id = String(submitted.id);
+  for (let state = {}; !('refused' in state); )
+    state = (await world.json('user', 'status', id)).counts as Record<string, number>;
+  const late = await world.farfield('user', 'result', id, '--json');
+  t.equal(late.code, 5, late.stdout);
+  t.match(JSON.parse(late.stdout.trim().split('\n').at(-1) ?? ''), {
+    error: { code: 'E_UNTRUSTED', message: /the endpoint refused the ticket/ },
+  });
+});
+
 t.test('the model runs over the file of 13,799 patches, in place and uploaded, with one error summary', async (t) => {
   await using world = await startWorld();
   const out = join(world.folder, 'out.h5');
