@@ -98,6 +98,8 @@ export const TicketStatus = T.Object(
     ),
     /** Why it is not running, in a sentence: "endpoint site-a is offline since 10:02". */
     reason: T.Optional(T.String()),
+    /** The endpoint's stateless refusals (farfield-receipt+jwt), for whoever was not listening when they came. */
+    refusals: T.Optional(T.Array(Token)),
   },
   closed,
 );

@@ -14,7 +14,7 @@
  * rolled back and run again with one savepoint each. If that cannot be committed either (the disk is full),
  * each command gets a transaction of its own.
  */
-import { closeSync, fsyncSync, openSync } from 'node:fs';
+import { chmodSync, closeSync, fsyncSync, openSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { type ErrorCode, FarfieldError } from '#kernel/errors.ts';
@@ -158,7 +158,15 @@ function syncFolder(file: string): void {
   }
 }
 
+/** Ours alone, whatever the umask: the log and the shared memory beside it take the file's mode. */
+function keepPrivate(file: string): void {
+  if (file === ':memory:') return;
+  closeSync(openSync(file, 'a', 0o600));
+  chmodSync(file, 0o600);
+}
+
 function openDatabase(schema: readonly Migration[], o: EngineOptions): DatabaseSync {
+  keepPrivate(o.file);
   const db = new DatabaseSync(o.file, { timeout: 5000 });
   try {
     // The version is looked at before anything is written: a newer file stays as it is, byte for byte.

@@ -36,6 +36,7 @@ export function ticketStatus(context: ApiContext, view: TicketView, items?: read
     exp,
     items: shown.map((i) => itemStatus(i, states[i] ?? 0, notes.get(i) ?? notes.get(WHOLE))),
     ...(reason === undefined ? {} : { reason }),
+    ...(view.refusals.length === 0 ? {} : { refusals: [...view.refusals] }),
   };
 }
 
