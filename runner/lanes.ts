@@ -73,6 +73,7 @@ export class Lanes implements AsyncDisposable {
   #blocks: Block[] = [];
   #dead: FarfieldError | undefined;
   #closing = false;
+  readonly #died = Promise.withResolvers<void>();
 
   private constructor(workers: readonly Worker[], facts: TensorFacts, batch: number) {
     this.#workers = workers;
@@ -147,6 +148,11 @@ export class Lanes implements AsyncDisposable {
     return this.#dead;
   }
 
+  /** Resolves when a lane has died; never where none does. */
+  get died(): Promise<void> {
+    return this.#died.promise;
+  }
+
   /** Makes the lanes leave the rest of all posted blocks; these settle soon. */
   cancel(): void {
     for (const slot of this.#posted.keys()) Atomics.store((this.#blocks[slot] as Block).control, CANCELLED, 1);
@@ -190,6 +196,7 @@ export class Lanes implements AsyncDisposable {
     this.#dead ??= new FarfieldError('E_FUNCTION', 'the thread that runs the model died');
     for (const posted of this.#posted.values()) posted.settled.reject(this.#dead);
     this.#posted.clear();
+    this.#died.resolve();
   }
 }
 

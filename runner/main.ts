@@ -6,6 +6,7 @@
  *     farfield-runner probe    --model DIR       which variants can run here, and why the others cannot; JSON
  *     farfield-runner selftest --model DIR       loads the model and runs its golden check; JSON
  *     farfield-runner calibrate --model DIR --input F:/ds --labels F:/ds --out FILE   makes an error calibration; JSON
+ *     farfield-runner serve    --model DIR --listen unix:PATH|127.0.0.1:PORT   the Open Inference Protocol over HTTP
  *
  * Lean on purpose: it starts once for every slot, so nothing is imported before it is needed. ONNX Runtime and HDF5 (45 MB
  * and 40 MB, 50 and 140 ms) load when an adapter asks for them, at the same time.
@@ -39,6 +40,16 @@ async function main(argv: readonly string[]): Promise<number> {
       threads: Math.min(2, cpus().length),
       print: (text) => process.stdout.write(text),
       complain: (text) => process.stderr.write(text),
+    });
+  }
+  if (argv[0] === 'serve') {
+    const { runServe } = await import('./serve/command.ts');
+    return runServe(argv.slice(1), {
+      clock,
+      threads: Math.min(2, cpus().length),
+      print: (text) => process.stdout.write(text),
+      complain: (text) => process.stderr.write(text),
+      onStop: (stop) => void process.once('SIGTERM', stop).once('SIGINT', stop),
     });
   }
   let parsed: ReturnType<typeof parse>;

@@ -32,7 +32,7 @@ import { compileSymmetries } from './uncertainty/symmetry.ts';
 import { NO_MEMORY, remember, type TrustMemory, trustRank } from './uncertainty/trust-memory.ts';
 
 /** What `load` made; it lives until `close`. */
-interface Loaded {
+export interface Loaded {
   readonly open: OpenModel;
   readonly variant: VariantChoice;
   readonly plan: RowPlan;
@@ -84,8 +84,8 @@ export function createModelCalls(adapter: string, clock: Clock): CallAdapter {
   };
 }
 
-/** C1. The order matters for time alone: the library and the lanes load at once, on two cores. */
-async function load(adapter: string, request: CallLoad, tools: SourceTools, clock: Clock): Promise<Loaded> {
+/** C1, for whoever feeds the lanes. The order matters for time alone: the library and the lanes load at once, on two cores. */
+export async function load(adapter: string, request: CallLoad, tools: SourceTools, clock: Clock): Promise<Loaded> {
   if (request.modelRoot === undefined)
     throw new FarfieldError('E_MODEL', `the adapter ${adapter} needs a model folder`);
   // The HDF5 library takes as long to load as the model: both at once.

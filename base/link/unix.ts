@@ -203,7 +203,7 @@ export function unixDialler(options: { path: string }): Dialler {
 }
 
 /** U1. Checked at the start and not kept under watch: who can widen the folder later is the account itself. */
-function assertPrivate(folder: string): void {
+export function assertPrivate(folder: string): void {
   const stat = lstatSync(folder);
   const mine = process.getuid === undefined || stat.uid === process.getuid();
   if (stat.isDirectory() && (stat.mode & 0o077) === 0 && mine) return;
@@ -226,7 +226,7 @@ function isAnswered(path: string): Promise<boolean> {
 }
 
 /** A socket outlives the process that made it: after a crash it is in the way, and only a dial tells it from a live one. */
-async function removeStale(path: string): Promise<void> {
+export async function removeStale(path: string): Promise<void> {
   const stat = lstatSync(path, { throwIfNoEntry: false });
   if (stat === undefined) return;
   if (!stat.isSocket()) throw new FarfieldError('E_CONFLICT', `${path} is there and is no socket; remove it`);
