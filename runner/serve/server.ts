@@ -143,7 +143,7 @@ export class OipServer {
   /** `models/M[/versions/V][/ready | /infer]`. */
   async #routeModel(request: IncomingMessage, response: ServerResponse, path: string, parts: string[]): Promise<void> {
     const [name = '', ...rest] = parts;
-    const version = rest[0] === 'versions' ? rest.splice(0, 2)[1] : undefined;
+    const version = rest[0] === 'versions' ? (rest.splice(0, 2)[1] ?? '') : undefined;
     const [verb, ...more] = rest;
     const known = verb === undefined || verb === 'ready' || verb === 'infer';
     if (more.length > 0 || !known || version === '') throw notFound(path);

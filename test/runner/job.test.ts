@@ -26,6 +26,7 @@ import { chooseVariant, openModel, openOnnx } from '../../runner/model.ts';
 import { npyHeader } from '../../runner/npy.ts';
 import { compileRows } from '../../runner/rows.ts';
 import type { RowSource } from '../../runner/sources.ts';
+import { FLAGS } from '../../runner/uncertainty/flags.ts';
 import { type Answer, BRAGG, file, inline, startRunner } from './client.ts';
 
 const FIXTURES = fileURLToPath(new URL('../fixtures/runner/', import.meta.url));
@@ -121,7 +122,13 @@ t.test('the validation job gives predictions, flags, provenance and the L2 summa
   const truth = numbers(VALIDATION, '/true_xy');
   t.equal(predictions.length, 13_799 * 2);
   t.same([...numbers(path, '/row_index').slice(0, 3)], [0, 1, 2]);
-  t.ok(numbers(path, '/flags').every((flag) => flag === 0));
+  const flags = numbers(path, '/flags');
+  const share = (flag: number): number => flags.filter((bits) => (bits & flag) !== 0).length / flags.length;
+  const { out_of_distribution, beyond_radius, saturated } = FLAGS;
+  t.equal(share(255 & ~(out_of_distribution | beyond_radius | saturated)), 0);
+  t.ok(share(out_of_distribution) < 0.02, 'its own simulation is what the model was calibrated on');
+  t.ok(share(saturated) < 0.001);
+  t.ok(Math.abs(share(beyond_radius) - 0.05) < 0.01, 'about 5 % are beyond the 95 % radius');
   const errors = Array.from({ length: 13_799 }, (_, i) =>
     Math.hypot(
       (predictions[2 * i] ?? 0) - (truth[2 * i] ?? 0),
@@ -265,10 +272,10 @@ t.test('a truncated file, broken npy bytes and unservable uncertainty are refuse
   }
   const pickled = Buffer.from(Buffer.from(header).toString('latin1').replace("'<f4'", "'|O8'"), 'latin1');
   t.match(await refused(t, [inline('patches', 'npy', pickled)], {}, [pickled]), { code: 'E_INPUT', message: /O8/ });
-  const conformal = { uncertainty: { method: 'conformal', samples: 0, level: 0.1 } };
-  t.match(await refused(t, [file('patches', 'hdf5', VALIDATION, '/patches')], conformal), {
+  const guess = { uncertainty: { method: 'guess', samples: 0, level: 0.1 } };
+  t.match(await refused(t, [file('patches', 'hdf5', VALIDATION, '/patches')], guess), {
     code: 'E_INPUT',
-    message: /conformal/,
+    message: /"guess": is not served here; none, l2, conformal and symmetry are/,
   });
 });
 
