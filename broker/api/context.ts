@@ -27,6 +27,12 @@ export interface ApiContext {
   readonly log: Logger;
 }
 
+/** A body that is no JSON: its media type, and in words what it holds. */
+export interface PlainBody {
+  readonly type: string;
+  readonly description: string;
+}
+
 declare module 'fastify' {
   interface FastifyRequest {
     /** Set by the authorisation hook on every route that needs it. */
@@ -37,6 +43,8 @@ declare module 'fastify' {
   interface FastifyContextConfig {
     /** Who may ask: anybody (the body proves itself), a signed asker, or also a key that is no user yet. */
     readonly asks?: 'anyone' | 'signed' | 'stranger';
-    readonly streams?: boolean;
+    /** For the OpenAPI document: bodies that are bytes or text of their own form, which no JSON schema checks. */
+    readonly takes?: PlainBody;
+    readonly gives?: Readonly<Record<number, PlainBody | { readonly type?: never; readonly description: string }>>;
   }
 }

@@ -21,6 +21,12 @@ const Params = T.Object({ digest: T.String({ pattern: '^sha256:[0-9a-f]{64}$' })
 const Ticket = T.Optional(
   T.String({ pattern: '^[0-9a-f]{32}$', description: 'for whom an endpoint uploads: the principal of this ticket' }),
 );
+const RangeHeaders = T.Object({
+  range: T.Optional(
+    T.String({ description: 'bytes=FIRST-LAST or bytes=FIRST-; of several ranges, the whole is sent' }),
+  ),
+});
+const BYTES = { type: 'application/octet-stream', description: 'bytes of the blob' };
 const Size = T.String({ pattern: '^(0|[1-9][0-9]{0,14})$' });
 const Query = T.Object({ ticket: Ticket }, closed);
 const PutQuery = T.Object({ offset: T.Optional(Size), size: Size, ticket: Ticket }, closed);
@@ -33,8 +39,16 @@ export function registerBlobRoutes(app: ApiServer, context: ApiContext): void {
   app.head<OfBlob>(
     url,
     {
+      config: {
+        gives: {
+          200: {
+            description:
+              'Bytes there, of how many, and whether that is all: Farfield-Have, Farfield-Size, Farfield-Complete',
+          },
+        },
+      },
       schema: {
-        summary: 'How much of a blob is there (headers Farfield-Have, Farfield-Size, Farfield-Complete)',
+        summary: 'How much of a blob is there',
         params: Params,
         querystring: Query,
       },
@@ -43,13 +57,23 @@ export function registerBlobRoutes(app: ApiServer, context: ApiContext): void {
   );
   app.get<OfBlob>(
     url,
-    { schema: { summary: 'The bytes of a blob; Range is understood', params: Params, querystring: Query } },
+    {
+      config: { gives: { 200: BYTES, 206: BYTES } },
+      schema: {
+        summary: 'The bytes of a blob; Range is understood',
+        params: Params,
+        querystring: Query,
+        headers: RangeHeaders,
+        response: { '4xx': ErrorBody },
+      },
+    },
     (request, reply) => get(context, request, reply),
   );
   app.put<PutBlob>(
     url,
     {
       bodyLimit: MAX_BLOB_BYTES,
+      config: { takes: BYTES },
       schema: {
         summary: 'Append to a blob; complete when its digest matches',
         params: Params,

@@ -7,7 +7,15 @@ import { ticketId } from '#kernel/ids.ts';
 import { openToken } from '#kernel/jws.ts';
 import { DEFAULT_CLOCK_TOLERANCE_S } from '#kernel/limits.ts';
 import { PackJson, packToJson } from '#kernel/receipts.ts';
-import { CancelBody, CancelReply, ErrorBody, ROUTES, SubmissionReply, TicketStatus } from '#protos/http.ts';
+import {
+  CancelBody,
+  CancelReply,
+  ErrorBody,
+  ROUTES,
+  SUBMISSION_TYPE,
+  SubmissionReply,
+  TicketStatus,
+} from '#protos/http.ts';
 import { runStream } from '../events/stream.ts';
 import { LIST_TICKETS, MAX_STREAMS_PER_PRINCIPAL, PACKS_BYTES } from '../limits.ts';
 import { unpackPack } from '../packs.ts';
@@ -22,11 +30,22 @@ const Params = T.Object({ id: T.String({ pattern: '^[0-9a-f]{32}$' }) }, closed)
 const StatusQuery = T.Object({ items: T.Optional(T.String({ pattern: '^[0-9]{1,4}(,[0-9]{1,4}){0,1023}$' })) }, closed);
 const ListQuery = T.Object({ before: T.Optional(T.String({ pattern: '^[0-9a-f]{32}$' })) }, closed);
 const PacksQuery = T.Object({ after: T.Optional(T.String({ pattern: '^[0-9]{1,15}$' })) }, closed);
+const EventHeaders = T.Object({
+  'last-event-id': T.Optional(
+    T.String({ description: 'id of the last event that arrived; the stream goes on after it' }),
+  ),
+});
 const ListReply = T.Object({ tickets: T.Array(TicketStatus) }, closed);
 const PacksReply = T.Object(
   { packs: T.Array(PackJson), more: T.Optional(T.Integer({ description: 'ask again with ?after=' })) },
   closed,
 );
+
+const EVENT_STREAM = {
+  type: 'text/event-stream',
+  description:
+    'Server-sent events. queued, admitted, lost: ItemsEvent; terminal: PackJson; running: RunningEvent; log: LogEvent; refusal: RefusalEvent (components.schemas); reset: too old a Last-Event-ID, list again. Durable events have an id to resume from',
+};
 
 type OfTicket = { Params: Static<typeof Params> };
 
@@ -34,16 +53,22 @@ export function registerCallRoutes(app: ApiServer, context: ApiContext): void {
   app.post<{ Body: Buffer }>(
     ROUTES.submit.url,
     {
-      config: { asks: 'anyone' },
+      config: {
+        asks: 'anyone',
+        takes: {
+          type: SUBMISSION_TYPE,
+          description:
+            'u32le length of the header, the header as JSON (components.schemas.SubmissionHeader), then the bytes of items and inline arguments in the order that it lists their sizes',
+        },
+      },
       schema: {
-        summary: 'Submit signed tickets with their bytes (application/vnd.farfield.submission)',
-        security: [],
+        summary: 'Submit signed tickets with their bytes',
         response: { 200: SubmissionReply, '4xx': ErrorBody },
       },
     },
     ({ body }) => {
       if (!Buffer.isBuffer(body))
-        throw new FarfieldError('E_BAD_REQUEST', 'a submission is of type application/vnd.farfield.submission');
+        throw new FarfieldError('E_BAD_REQUEST', `a submission is of type ${SUBMISSION_TYPE}`);
       return context.submit(body);
     },
   );
@@ -111,7 +136,7 @@ export function registerCallRoutes(app: ApiServer, context: ApiContext): void {
   );
   app.get(
     ROUTES.events.url,
-    { config: { streams: true }, schema: { summary: 'Your events (text/event-stream), resumable by Last-Event-ID' } },
+    { config: { gives: { 200: EVENT_STREAM } }, schema: { summary: 'Your events', headers: EventHeaders } },
     (request, reply) => events(context, request, reply),
   );
 }
@@ -162,7 +187,7 @@ async function cancel(
   return { id, items: done.items };
 }
 
-const EVENT_STREAM = { 'content-type': 'text/event-stream', 'cache-control': 'no-store', 'x-accel-buffering': 'no' };
+const EVENT_HEAD = { 'content-type': 'text/event-stream', 'cache-control': 'no-store', 'x-accel-buffering': 'no' };
 
 /** Hijacked with its first byte: Fastify has nothing to add to a stream. */
 async function events(context: ApiContext, request: FastifyRequest, reply: FastifyReply): Promise<void> {
@@ -181,7 +206,7 @@ async function events(context: ApiContext, request: FastifyRequest, reply: Fasti
       principal,
       cursor: typeof cursor === 'string' ? cursor : undefined,
       out: reply.raw,
-      head: () => reply.hijack().raw.writeHead(200, EVENT_STREAM),
+      head: () => reply.hijack().raw.writeHead(200, EVENT_HEAD),
     });
   } catch (error) {
     if (!reply.raw.headersSent) throw error;

@@ -200,19 +200,3 @@ t.test("another's calls are not there: status, packs, cancel, events", async (t)
     /E_CHAIN|delegation|principal/,
   );
 });
-
-t.test('the OpenAPI document is 3.1 and names every route with its schemas', async (t) => {
-  const setting = await startTestBroker(t);
-  const { status, body } = await ask(setting, '/v1/openapi.json', {});
-  t.equal(status, 200);
-  const document = JSON.parse(body) as {
-    openapi: string;
-    paths: Record<string, Record<string, { responses?: object }>>;
-  };
-  t.equal(document.openapi, '3.1.0');
-  for (const { method, url } of Object.values(ROUTES)) {
-    const path = url.replace(/:(\w+)/g, '{$1}');
-    t.ok(document.paths[path]?.[method.toLowerCase()], `${method} ${path}`);
-  }
-  t.match(body, /SubmissionReply|outcome/);
-});
