@@ -131,14 +131,13 @@ export const SubmissionReply = T.Object(
  * queued, admitted: {id, items}; terminal: a PackJson; running, log: latest wins, no id; reset: list again.
  */
 export const EVENT_TYPES = ['queued', 'admitted', 'terminal', 'refusal', 'running', 'log', 'lost', 'reset'] as const;
+/** A pair as JSON Schema 2020-12 and OpenAPI 3.1 have it; a tuple of TypeBox is of an older draft. */
+const Run = T.Unsafe<[number, number]>(T.Array(T.Integer(), { minItems: 2, maxItems: 2 }));
 /**
  * Data of queued, admitted and lost: which items of which ticket, contiguous runs as [from, to). `lost` says what the broker
  * ended by its own word: lost with the endpoint's ledger, or expired or cancelled before delivery.
  */
-export const ItemsEvent = T.Object(
-  { id: Id, runs: T.Array(T.Tuple([T.Integer(), T.Integer()])), state: T.Optional(ItemState) },
-  closed,
-);
+export const ItemsEvent = T.Object({ id: Id, runs: T.Array(Run), state: T.Optional(ItemState) }, closed);
 export const RunningEvent = T.Object(
   {
     id: Id,
