@@ -22,7 +22,8 @@ export const isObject = (value: Json): value is { readonly [key: string]: Json }
 export function changedText(text: string): string {
   const at = Math.floor(text.length * 0.7);
   const old = text[at] ?? '';
-  const next = /\d/.test(old) ? String((Number(old) + 1) % 10) : old === 'a' ? 'b' : /[a-z]/.test(old) ? 'a' : 'B';
+  const other = (first: string, second: string): string => (old === first ? second : first);
+  const next = /\d/.test(old) ? String((Number(old) + 1) % 10) : /[a-z]/.test(old) ? other('a', 'b') : other('B', 'C');
   return text.slice(0, at) + next + text.slice(at + 1);
 }
 
