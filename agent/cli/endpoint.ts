@@ -165,6 +165,9 @@ function registerProcess(endpoint: Command, context: CliContext): void {
       if (status === undefined) return;
       show(context, command, status, [
         `${identity.name} (${identity.endpoint}) runs as process ${status.pid}; its log is ${folder.log}`,
+        ...(status.link.state === 'live'
+          ? []
+          : ['not connected to its broker yet; `farfield endpoint status` says why']),
       ]);
     });
   withFolder(endpoint.command('stop').description('end the agent, its pilots and what they run'))

@@ -2,7 +2,8 @@
  * Starts and stops the agent's process.
  *
  * Invariants
- *  P1 A detached start returns only after the agent answered on its control socket, or with the end of its log if it died.
+ *  P1 A detached start returns only after the agent answered on its control socket, or with the end of its log if it died;
+ *     and gives it LINK_LIMIT_MS to reach the broker, so that a call right after it is not told that the endpoint is offline.
  *  P2 The agent gets this environment as it is; whatever it starts gets nothing of it.
  */
 import { spawn } from 'node:child_process';
@@ -18,6 +19,8 @@ import { askRunning, askStatus } from './common.ts';
 
 /** An agent reads its ledger before it answers; a large one on a slow disk takes seconds. */
 const START_LIMIT_MS = 30_000;
+/** A broker that is away for longer is told in the status that is returned; the agent goes on trying. */
+const LINK_LIMIT_MS = 5000;
 /** Drain on stop, with pilots that need their grace to close runners. */
 const STOP_LIMIT_MS = 60_000;
 const LOOK_MS = 50;
@@ -59,7 +62,7 @@ export async function startAgent(
   const end = context.clock.mono() + START_LIMIT_MS;
   while (context.clock.mono() < end) {
     const status = await askStatus(folder, context.signal);
-    if (status !== undefined) return status;
+    if (status !== undefined) return linked(context, folder, status);
     if (!pidAlive(handle)) throw new FarfieldError('E_UNAVAILABLE', `the agent ended at its start: ${logTail(folder)}`);
     await context.clock.sleep(LOOK_MS, context.signal);
   }
@@ -67,6 +70,17 @@ export async function startAgent(
     'E_TIMEOUT',
     `the agent (process ${handle.pid}) does not answer after ${START_LIMIT_MS / 1000} s; its log is ${folder.log}`,
   );
+}
+
+/** P1: its status once it is connected, or as it is after the time for that. */
+async function linked(context: CliContext, folder: AgentFolder, first: AgentStatus): Promise<AgentStatus> {
+  const end = context.clock.mono() + LINK_LIMIT_MS;
+  let status = first;
+  while (!['live', 'stopped'].includes(status.link.state) && context.clock.mono() < end) {
+    await context.clock.sleep(LOOK_MS, context.signal);
+    status = (await askStatus(folder, context.signal)) ?? status;
+  }
+  return status;
 }
 
 async function foreground(context: CliContext, node: string, folder: AgentFolder): Promise<undefined> {

@@ -47,7 +47,7 @@ export const FLUX_RESULTS: Readonly<Record<string, EndCause>> = {
 /** `ƒAb3`, `fAb3` or decimal, as decimal; undefined where it is none of them. */
 export function fluxId(text: string): string | undefined {
   if (/^\d+$/.test(text)) return text;
-  const digits = /^[ƒf]([1-9A-HJ-NP-Za-km-z]+)$/u.exec(text)?.[1];
+  const digits = /^[\u0192f]([1-9A-HJ-NP-Za-km-z]+)$/u.exec(text)?.[1];
   if (digits === undefined) return undefined;
   let value = 0n;
   for (const digit of digits) value = value * 58n + BigInt(ALPHABET.indexOf(digit));
