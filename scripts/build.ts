@@ -4,12 +4,17 @@
  *
  * 1. The folder is built aside and renamed, so a program that starts meanwhile never sees half of it.
  * 2. Licences of everything bundled lie beside it in THIRD-PARTY.txt: a bundle is a redistribution.
+ * 3. build.json beside it says which version, commit and schemas these are (base/build.ts).
  */
+import { execFileSync } from 'node:child_process';
 import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { isBuiltin } from 'node:module';
 import { basename, join, resolve } from 'node:path';
 import { parseArgs } from 'node:util';
 import { type BuildFailure, build, type Plugin } from 'esbuild';
+import type { Build } from '#base/build.ts';
+import { schema as ledger } from '../agent/admission/ledger-module.ts';
+import { schema as broker } from '../broker/store/sqlite-module.ts';
 import { BUNDLES, type Bundle, EXTERNAL } from './bundles.ts';
 
 const root = resolve(import.meta.dirname, '..');
@@ -101,6 +106,19 @@ function licences(inputs: Iterable<string>): string {
   return texts.join(`\n${'-'.repeat(80)}\n\n`);
 }
 
+/** Work that was not committed is said: such a build cannot be made again. */
+function describeBuild(): Build {
+  const git = (...args: string[]): string => execFileSync('git', args, { cwd: root, encoding: 'utf8' }).trim();
+  const { version } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')) as { version: string };
+  const schema = { ledger: ledger.length, broker: broker.length };
+  try {
+    const changed = git('status', '--porcelain', '--untracked-files=no') !== '';
+    return { version, commit: `${git('rev-parse', '--short=12', 'HEAD')}${changed ? ', changed' : ''}`, schema };
+  } catch {
+    return { version, commit: 'no commit', schema };
+  }
+}
+
 /** All that is wrong in one run; the folder that stands stays as it was. */
 function explain({ name }: Bundle, error: unknown): undefined {
   if (!(error instanceof Error && 'errors' in error)) throw error;
@@ -136,6 +154,7 @@ async function main(): Promise<void> {
     }
     if (process.exitCode !== undefined) return;
     writeFileSync(join(aside, 'THIRD-PARTY.txt'), licences(inputs));
+    writeFileSync(join(aside, 'build.json'), `${JSON.stringify(describeBuild())}\n`);
     rmSync(out, { recursive: true, force: true });
     renameSync(aside, out);
   } finally {

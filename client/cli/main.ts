@@ -8,6 +8,7 @@ import { homedir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { Command, CommanderError } from 'commander';
+import { buildText, readBuild } from '#base/build.ts';
 import { type CliContext, EXIT, exitCodeOf, type RegisterVerb, reportError } from '#base/cli.ts';
 import { systemClock } from '#base/clock.ts';
 import { systemRandom } from '#base/random.ts';
@@ -48,7 +49,7 @@ export async function runCli(argv: readonly string[], context: CliContext): Prom
   const program = new Command('farfield')
     .description('Signed functions and models on other people’s clusters.')
     .option('--json', 'machine-readable output: JSON on stdout')
-    .version('0.1.0')
+    .version(buildText(readBuild()))
     .addHelpText('after', EXIT_TEXT)
     .showSuggestionAfterError()
     .showHelpAfterError('`farfield --help` lists the verbs, `farfield VERB --help` what a verb takes')
