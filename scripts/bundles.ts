@@ -4,7 +4,7 @@
  * 1. The names are a contract: code that runs from a bundle finds its neighbours by them (`./agent.mjs` beside the CLI),
  *    so every bundle lies flat in one folder.
  * 2. What starts on a node is one file (pilot, worker threads): on a parallel file system each file opened costs a round
- *    trip to a metadata server. Programs that load parts on demand (CLI, runner) are split, so that a verb does not pay for
+ *    trip to a metadata server. Programs that load parts on demand (CLI, agent, runner) are split, so that a verb does not pay for
  *    the code of a server.
  */
 export interface Bundle {
@@ -17,7 +17,7 @@ export interface Bundle {
 
 export const BUNDLES: readonly Bundle[] = [
   { name: 'farfield', source: 'client/cli/main.ts', split: true },
-  { name: 'agent', source: 'agent/main.ts', split: false },
+  { name: 'agent', source: 'agent/main.ts', split: true },
   { name: 'broker', source: 'broker/main.ts', split: false },
   { name: 'pilot', source: 'pilot/main.ts', split: false },
   { name: 'runner', source: 'runner/main.ts', split: true },
