@@ -1,5 +1,5 @@
 /**
- * Writes the generated parts of docs/security.md and docs/states.md: `scripts/node.sh scripts/docs.ts`. A test compares
+ * Writes the generated parts of docs/architecture.md, security.md and states.md: `scripts/node.sh scripts/docs.ts`. A test compares
  * them with the code, so that a claim, a step or a state that changes cannot leave the documents behind.
  */
 import { readFileSync, writeFileSync } from 'node:fs';
@@ -97,20 +97,25 @@ function codesTable(): string {
   return ['| code | means | whose move | may succeed later | HTTP |', '|---|---|---|---|---|', ...rows].join('\n');
 }
 
+const TABLES = [
+  ['An item at the broker', diagram(INVOCATION, 'queued'), grid(INVOCATION, INVOCATION_EVENTS)],
+  ['An attempt at the agent', diagram(ATTEMPT, 'leased'), grid(ATTEMPT, ATTEMPT_EVENTS)],
+  ['A block', diagram(BLOCK, 'requested'), grid(BLOCK, BLOCK_EVENTS)],
+] as const;
+
+function diagramsPart(): string {
+  return TABLES.map(([title, drawn]) => [`### ${title}`, '', '```mermaid', drawn, '```'].join('\n')).join('\n\n');
+}
+
 function statesPart(): string {
-  const part = (title: string, text: string, table: string): string =>
-    [`## ${title}`, '', '```mermaid', text, '```', '', table].join('\n');
-  return [
-    part('An item at the broker', diagram(INVOCATION, 'queued'), grid(INVOCATION, INVOCATION_EVENTS)),
-    part('An attempt at the agent', diagram(ATTEMPT, 'leased'), grid(ATTEMPT, ATTEMPT_EVENTS)),
-    part('A block', diagram(BLOCK, 'requested'), grid(BLOCK, BLOCK_EVENTS)),
-  ].join('\n\n');
+  return TABLES.map(([title, , table]) => [`## ${title}`, '', table].join('\n')).join('\n\n');
 }
 
 const PARTS: Readonly<Record<string, () => string>> = {
   claims: claimsTable,
   steps: stepsTable,
   codes: codesTable,
+  diagrams: diagramsPart,
   states: statesPart,
 };
 
@@ -122,7 +127,9 @@ export function render(text: string): string {
   });
 }
 
-export const DOCUMENTS = ['security.md', 'states.md'].map((name) => new URL(`../docs/${name}`, import.meta.url));
+export const DOCUMENTS = ['architecture.md', 'security.md', 'states.md'].map(
+  (name) => new URL(`../docs/${name}`, import.meta.url),
+);
 
 if (import.meta.main) {
   for (const url of DOCUMENTS) writeFileSync(url, render(readFileSync(url, 'utf8')));
