@@ -1,98 +1,31 @@
 /**
- * The statements of the ledger, run in the writer's thread. Conditions and columns: ledger.ts.
+ * The commands of the ledger, run in the writer's thread, several in one transaction. Conditions: ledger.ts; tables:
+ * ledger-schema.ts; the columns of a ticket: ledger-columns.ts.
  *
- * Columns of a ticket, each with one entry an item: `states`, `starts`, `failures`, `cancels` of one byte; `epochs` and
- * `pilots` of four bytes, little endian (lease epoch and pilot number of the current or last lease).
+ * Invariants
+ *  C1 A command that is refused (`stale`, `replay`) has changed nothing: it looks first and writes then.
+ *  C2 A change of an item tests the byte that it changes: who holds an old lease, or comes twice, finds another state there.
  */
 import type { DatabaseSync } from 'node:sqlite';
-import { createStatements, type Migration, type Statements } from '#base/sqlite/module.ts';
+import { createStatements, type Statements } from '#base/sqlite/module.ts';
 import { ITEM } from './item-state.ts';
 import type {
   EndedItems,
   HeldItem,
   LeaseGrant,
-  LedgerAnswer,
   LedgerCommand,
-  LedgerQuery,
   LedgerResult,
   NewTicket,
-  OpenTicket,
   Payload,
   PilotRow,
-  StoredPack,
-  UsageRow,
 } from './ledger.ts';
+import { readEpoch, rowByKey, rowByNo, setU32, type TicketRow, u32At, writeRow } from './ledger-columns.ts';
 
-export const schema: readonly Migration[] = [
-  `
-  create table ticket (
-    no integer primary key,
-    principal text not null,
-    jti text not null,
-    id text not null,
-    hash text not null,
-    token text not null,
-    chain text not null,
-    manifest text not null,
-    n integer not null,
-    leaves blob not null,
-    exp integer not null,
-    keepUntil integer not null,
-    open integer not null,
-    states blob not null,
-    starts blob not null,
-    failures blob not null,
-    cancels blob not null,
-    epochs blob not null,
-    pilots blob not null,
-    unique (principal, jti)
-  ) strict;
-  create index ticket_open on ticket (no) where open > 0;
-  create index ticket_keep on ticket (keepUntil);
-  create table manifest (digest text primary key, text blob not null) strict, without rowid;
-  create table payload (
-    no integer primary key, ticketNo integer not null, items text not null,
-    itemSizes text not null, itemBytes blob not null, inlineSizes text not null, inline blob not null
-  ) strict;
-  create index payload_ticket on payload (ticketNo);
-  create table pack (no integer primary key autoincrement, principal text not null, bytes blob not null, blobs text not null, acked integer not null) strict;
-  create index pack_open on pack (no) where acked = 0 and blobs = '';
-  create index pack_blobs on pack (no) where acked = 0 and blobs <> '';
-  create table pack_ticket (ticketNo integer not null, packNo integer not null, primary key (ticketNo, packNo)) strict, without rowid;
-  create index pack_ticket_pack on pack_ticket (packNo);
-  create table tombstone (principal text not null, jti text not null, items text not null, keepUntil integer not null, primary key (principal, jti)) strict, without rowid;
-  create table pilot (no integer primary key autoincrement, block text not null, node text not null, kid text not null unique, jwk text not null, slots integer not null) strict;
-  create table redeemed (jti text primary key, exp integer not null) strict, without rowid;
-  create table usage (key text primary key, hours real not null, keepUntil integer not null) strict, without rowid;
-  create table meta (key text primary key, value any not null) strict, without rowid;
-  `,
-];
+export { openReads } from './ledger-reads.ts';
+export { schema } from './ledger-schema.ts';
 
 /** About the largest row of a batch: what fits can go on. */
 const PROBE_BYTES = 128 * 1024;
-
-interface TicketRow {
-  readonly no: number;
-  readonly hash: string;
-  readonly n: number;
-  readonly open: number;
-  readonly states: Uint8Array;
-  readonly starts: Uint8Array;
-  readonly failures: Uint8Array;
-  readonly cancels: Uint8Array;
-  readonly epochs: Uint8Array;
-  readonly pilots: Uint8Array;
-}
-
-const COLUMNS = 'no, hash, n, open, states, starts, failures, cancels, epochs, pilots';
-
-function u32At(bytes: Uint8Array, i: number): number {
-  return new DataView(bytes.buffer, bytes.byteOffset).getUint32(i * 4, true);
-}
-
-function setU32(bytes: Uint8Array, i: number, value: number): void {
-  new DataView(bytes.buffer, bytes.byteOffset).setUint32(i * 4, value, true);
-}
 
 export function open(db: DatabaseSync): (command: LedgerCommand) => LedgerResult {
   const sql = createStatements(db);
@@ -152,22 +85,7 @@ export function open(db: DatabaseSync): (command: LedgerCommand) => LedgerResult
   };
 }
 
-function rowByKey(sql: Statements, principal: string, jti: string): TicketRow | undefined {
-  return sql(`select ${COLUMNS} from ticket where principal = ? and jti = ?`).get(principal, jti) as
-    | TicketRow
-    | undefined;
-}
-
-function rowByNo(sql: Statements, no: number): TicketRow | undefined {
-  return sql(`select ${COLUMNS} from ticket where no = ?`).get(no) as TicketRow | undefined;
-}
-
-function writeRow(sql: Statements, row: TicketRow, open: number): void {
-  sql(
-    'update ticket set open = ?, states = ?, starts = ?, failures = ?, cancels = ?, epochs = ?, pilots = ? where no = ?',
-  ).run(open, row.states, row.starts, row.failures, row.cancels, row.epochs, row.pilots, row.no);
-}
-
+/** A new row, all items absent: they become waiting as they are delivered. */
 function insertTicket(sql: Statements, t: NewTicket): TicketRow {
   const { n } = t;
   const bytes = (): Uint8Array => new Uint8Array(n);
@@ -209,6 +127,10 @@ function insertTicket(sql: Statements, t: NewTicket): TicketRow {
   return { no: Number(lastInsertRowid), ...row };
 }
 
+/**
+ * L1: items seen before are answered as they stand (`ended`, or nothing for open ones); fresh ones become waiting, and are leased
+ * in the same commit where the engine has a place for them: one fsync less before they run.
+ */
 function admit(sql: Statements, command: Extract<LedgerCommand, { kind: 'admit' }>): LedgerResult {
   const { ticket, payload } = command;
   const known = rowByKey(sql, ticket.principal, ticket.jti);
@@ -233,6 +155,7 @@ function admit(sql: Statements, command: Extract<LedgerCommand, { kind: 'admit' 
   return { kind: 'admitted', ticketNo: row.no, fresh, ended, cancelled, leased, attempts };
 }
 
+/** A refusal after a valid chain is final: all items end in the commit that stores its receipt. */
 function refuse(sql: Statements, command: Extract<LedgerCommand, { kind: 'refuse' }>): LedgerResult {
   const { ticket, status, pack } = command;
   const known = rowByKey(sql, ticket.principal, ticket.jti);
@@ -248,6 +171,7 @@ function refuse(sql: Statements, command: Extract<LedgerCommand, { kind: 'refuse
   return { kind: 'ended', packNo: insertPack(sql, ticket.principal, pack, [], [row.no]) };
 }
 
+/** A signed pack, to be sent until the broker acknowledges it; `blobs` names files of the spool to upload first. */
 function insertPack(
   sql: Statements,
   principal: string,
@@ -302,6 +226,7 @@ function grantLease(row: TicketRow, grant: LeaseGrant): number[] {
   return granted;
 }
 
+/** L2: the attempt's number is the count of starts, taken here and nowhere else. */
 function lease(sql: Statements, ticketNo: number, grant: LeaseGrant): LedgerResult {
   const row = rowByNo(sql, ticketNo);
   if (row === undefined) return { kind: 'stale', why: `there is no ticket ${ticketNo}` };
@@ -310,6 +235,7 @@ function lease(sql: Statements, ticketNo: number, grant: LeaseGrant): LedgerResu
   return { kind: 'leased', items, attempts: items.map((i) => row.starts[i] ?? 0) };
 }
 
+/** C2: is this very lease the item's present one? */
 function isHeld(row: TicketRow, i: number, attempt: number, leaseEpoch: number): boolean {
   return row.states[i] === ITEM.leased && row.starts[i] === attempt && u32At(row.epochs, i) === leaseEpoch;
 }
@@ -341,6 +267,7 @@ function giveBack(sql: Statements, held: readonly HeldItem[], charged: boolean):
   return { kind: 'returned', count };
 }
 
+/** L3, L4: all items of a pack end, or none. A waiting item ends too: cancelled or expired before it was leased again. */
 function end(sql: Statements, command: Extract<LedgerCommand, { kind: 'end' }>): LedgerResult {
   const { principal, pack, blobs, tickets } = command;
   const rows: { row: TicketRow; ended: EndedItems }[] = [];
@@ -368,6 +295,7 @@ function end(sql: Statements, command: Extract<LedgerCommand, { kind: 'end' }>):
   return { kind: 'ended', packNo };
 }
 
+/** Marks; killing is the engine's. Returns what waits (ends at once) and what is leased (ends when its death is known). */
 function cancel(sql: Statements, command: Extract<LedgerCommand, { kind: 'cancel' }>): LedgerResult {
   const { principal, jti, items, keepUntil } = command;
   const row = rowByKey(sql, principal, jti);
@@ -426,11 +354,7 @@ function redeem(sql: Statements, jti: string, exp: number, pilot: Omit<PilotRow,
   return { kind: 'pilot', no: Number(lastInsertRowid) };
 }
 
-function readEpoch(sql: Statements): { n: number; since: number } | undefined {
-  const row = sql("select value from meta where key = 'ledgerEpoch'").get() as { value: string } | undefined;
-  return row === undefined ? undefined : (JSON.parse(row.value) as { n: number; since: number });
-}
-
+/** After a restored backup: what was signed before `since` may have run in the lost part, and is refused from now on. */
 function newEpoch(sql: Statements, since: number): LedgerResult {
   const epoch = { n: (readEpoch(sql)?.n ?? 0) + 1, since };
   sql("insert into meta values ('ledgerEpoch', ?) on conflict (key) do update set value = excluded.value").run(
@@ -446,6 +370,7 @@ function rememberTime(sql: Statements, now: number): void {
   sql("insert into meta values ('wall', ?) on conflict (key) do update set value = excluded.value").run(String(now));
 }
 
+/** At most 1,000 tickets a turn: the writer's thread is not held up. L4: nothing goes whose receipt is not acknowledged. */
 function purge(sql: Statements, nowS: number): LedgerResult {
   const old = sql(
     `select no from ticket where open = 0 and keepUntil < ? and not exists
@@ -465,127 +390,4 @@ function purge(sql: Statements, nowS: number): LedgerResult {
   sql('delete from usage where keepUntil < ?').run(nowS);
   if (old.length > 0) sql('delete from manifest where digest not in (select manifest from ticket)').run();
   return { kind: 'done', count: old.length };
-}
-
-export function openReads(db: DatabaseSync): (query: LedgerQuery) => LedgerAnswer {
-  const sql = createStatements(db);
-  return (query) => {
-    switch (query.kind) {
-      case 'known': {
-        const row = sql('select hash from ticket where principal = ? and jti = ?').get(query.principal, query.jti) as
-          | { hash: string }
-          | undefined;
-        return { kind: 'known', hash: row?.hash };
-      }
-      case 'open':
-        return { kind: 'open', tickets: readOpen(sql) };
-      case 'packs':
-        return { kind: 'packs', packs: readPacks(sql, query) };
-      case 'pilots':
-        return {
-          kind: 'pilots',
-          pilots: sql('select no, block, node, kid, jwk, slots from pilot order by no').all() as unknown as PilotRow[],
-        };
-      case 'openBlobs': {
-        const rows = sql("select blobs from pack where acked = 0 and blobs <> ''").all() as { blobs: string }[];
-        return { kind: 'openBlobs', blobs: new Set(rows.flatMap(({ blobs }) => blobs.split(' '))) };
-      }
-      case 'usage':
-        return { kind: 'usage', rows: sql('select key, hours, keepUntil from usage').all() as unknown as UsageRow[] };
-      case 'meta': {
-        const rows = sql('select key, value from meta').all() as { key: string; value: string }[];
-        const meta = Object.fromEntries(rows.map(({ key, value }) => [key, value]));
-        const newest = sql('select max(jti) as jti from ticket').get() as { jti: string | null };
-        return {
-          kind: 'meta',
-          meta,
-          leaseEpoch: highestLeaseEpoch(sql),
-          newestJti: newest.jti ?? '',
-          epoch: readEpoch(sql) ?? { n: 0, since: 0 },
-        };
-      }
-    }
-  };
-}
-
-/** Packs with results in the spool are a line of their own: their uploads must not hold up the others. */
-function readPacks(sql: Statements, query: Extract<LedgerQuery, { kind: 'packs' }>): StoredPack[] {
-  const test = query.withBlobs ? "blobs <> ''" : "blobs = ''";
-  const rows = sql(`select no, bytes, blobs from pack where acked = 0 and ${test} and no > ? order by no limit ?`).all(
-    query.after,
-    query.limit,
-  );
-  return (rows as { no: number; bytes: Uint8Array; blobs: string }[]).map((row) => ({
-    ...row,
-    blobs: row.blobs === '' ? [] : row.blobs.split(' '),
-  }));
-}
-
-/** The highest lease epoch of any open ticket: those of ended ones can fence nothing any more. */
-function highestLeaseEpoch(sql: Statements): number {
-  let highest = 0;
-  for (const { epochs, n } of sql('select epochs, n from ticket').all() as { epochs: Uint8Array; n: number }[]) {
-    for (let i = 0; i < n; i++) highest = Math.max(highest, u32At(epochs, i));
-  }
-  return highest;
-}
-
-interface OpenRow extends TicketRow {
-  readonly principal: string;
-  readonly jti: string;
-  readonly id: string;
-  readonly token: string;
-  readonly chain: string;
-  readonly manifest: string;
-  readonly manifestText: Uint8Array;
-  readonly leaves: Uint8Array;
-  readonly exp: number;
-  readonly keepUntil: number;
-}
-
-function readOpen(sql: Statements): OpenTicket[] {
-  const rows = sql(
-    `select t.*, m.text as manifestText from ticket t join manifest m on m.digest = t.manifest where t.open > 0 order by t.no`,
-  ).all() as unknown as OpenRow[];
-  return rows.map((row) => ({
-    ticketNo: row.no,
-    ticket: {
-      principal: row.principal,
-      jti: row.jti,
-      id: row.id,
-      hash: row.hash,
-      token: row.token,
-      chain: JSON.parse(row.chain) as string[],
-      manifestDigest: row.manifest,
-      manifest: row.manifestText,
-      n: row.n,
-      leaves: row.leaves,
-      exp: row.exp,
-      keepUntil: row.keepUntil,
-    },
-    states: row.states,
-    starts: row.starts,
-    failures: row.failures,
-    cancels: row.cancels,
-    leaseEpochs: row.epochs,
-    pilots: row.pilots,
-    payloads: readPayloads(sql, row.no),
-  }));
-}
-
-function readPayloads(sql: Statements, ticketNo: number): Payload[] {
-  const rows = sql('select * from payload where ticketNo = ? order by no').all(ticketNo) as unknown as {
-    items: string;
-    itemSizes: string;
-    itemBytes: Uint8Array;
-    inlineSizes: string;
-    inline: Uint8Array;
-  }[];
-  return rows.map((row) => ({
-    items: JSON.parse(row.items) as number[],
-    itemSizes: JSON.parse(row.itemSizes) as number[],
-    itemBytes: row.itemBytes,
-    inlineSizes: JSON.parse(row.inlineSizes) as number[],
-    inline: row.inline,
-  }));
 }
