@@ -24,6 +24,8 @@ interface Mutant {
 const LEDGER = 'agent/admission/ledger-module.ts';
 const LEDGER_TEST = 'test/agent/ledger/ledger.test.ts';
 const ENGINE_TEST = 'test/agent/work/engine.test.ts';
+const SCHEDULER = 'agent/schedulers/batch.ts';
+const SCHEDULER_TEST = 'test/agent/schedulers/batch.test.ts';
 const STORE_TEST = 'test/broker/store/store.test.ts';
 
 const MUTANTS: readonly Mutant[] = [
@@ -146,6 +148,20 @@ const MUTANTS: readonly Mutant[] = [
     from: 'grantLease(row, { ...command.lease, items: fresh })',
     to: 'grantLease(row, command.lease)',
     test: 'test/agent/admission/parts.test.ts',
+  },
+  {
+    name: 'an unknown scheduler state taken as finished',
+    file: SCHEDULER,
+    from: "    if (known.state.kind === 'unknown') {\n",
+    to: "    if (known.state.kind === 'unknown') known.state = { kind: 'ended', cause: 'lost', why: known.state.why };\n    if (known.state.kind === 'unknown') {\n",
+    test: SCHEDULER_TEST,
+  },
+  {
+    name: 'a job submitted again after a lost reply',
+    file: SCHEDULER,
+    from: '      if (job !== undefined) return job.id;\n',
+    to: '',
+    test: SCHEDULER_TEST,
   },
 ];
 
