@@ -2,7 +2,7 @@
  * The accepting loop: a handshake for each link, a few at a time, and then its session.
  *
  * Invariants
- *  A1 At most `maxOpening` links are unauthenticated at once; one more is told E_BUSY and closed. So strangers can hold
+ *  A1 At most `maxOpening` links are unauthenticated at once, a share of them from one address; one more is told E_BUSY and closed. So strangers can hold
  *     neither memory (session.ts, H2) nor the turn of those who are known.
  *  A2 What goes wrong with one link ends that link only.
  */
@@ -12,6 +12,8 @@ import { type AcceptOptions, acceptSession, type Dialect, type Session } from '.
 
 /** Handshakes at once: each may cost two signatures, and a broker's restart brings all agents at the same time. */
 export const MAX_OPENING = 64;
+/** Of these from one address: a stranger who opens links and says nothing holds a quarter of the turns, not all. */
+export const MAX_OPENING_PER_ORIGIN = 16;
 
 export interface ServeOptions<M extends Dialect, P> extends Omit<AcceptOptions<M, P>, 'link'> {
   readonly maxOpening?: number;
@@ -26,9 +28,20 @@ export interface ServeOptions<M extends Dialect, P> extends Omit<AcceptOptions<M
 export async function serveLinks<M extends Dialect, P>(acceptor: Acceptor, options: ServeOptions<M, P>): Promise<void> {
   const running = new Set<Promise<void>>();
   let opening = 0;
+  const origins = new Map<string, number>();
+  const count = ({ origin }: Link, by: number): void => {
+    opening += by;
+    if (origin === undefined) return;
+    const now = (origins.get(origin) ?? 0) + by;
+    if (now > 0) origins.set(origin, now);
+    else origins.delete(origin);
+  };
+  const isFull = ({ origin }: Link): boolean =>
+    opening >= (options.maxOpening ?? MAX_OPENING) ||
+    (origin !== undefined && (origins.get(origin) ?? 0) >= MAX_OPENING_PER_ORIGIN);
 
   async function one(link: Link): Promise<void> {
-    opening += 1;
+    count(link, 1);
     let accepted: { session: Session<M>; peer: P };
     try {
       accepted = await acceptSession({ ...options, link });
@@ -38,7 +51,7 @@ export async function serveLinks<M extends Dialect, P>(acceptor: Acceptor, optio
       if (error.code === 'E_INTERNAL') options.onError(reason, link);
       return;
     } finally {
-      opening -= 1;
+      count(link, -1);
     }
     try {
       await options.onSession(accepted.session, accepted.peer);
@@ -49,7 +62,7 @@ export async function serveLinks<M extends Dialect, P>(acceptor: Acceptor, optio
   }
 
   for await (const link of acceptor.links) {
-    if (opening >= (options.maxOpening ?? MAX_OPENING)) {
+    if (isFull(link)) {
       const message = 'too many links are being opened; try again later';
       link.send(options.codec.encode({ bye: { code: 'E_BUSY', message, retryAfterS: 2 } } as M));
       link.close('E_BUSY');

@@ -1,5 +1,5 @@
 /**
- * The seam between links and whatever carries them: gRPC, WebSocket, a Unix socket, memory.
+ * The seam between links and whatever carries them: gRPC, WebSocket, a Unix socket, TLS, memory.
  *
  * Invariants (test/base/link/conformance.ts holds every transport to them)
  *  S1 Within one link frames arrive in order, none lost, none twice, until the link ends.
@@ -16,7 +16,7 @@
 import { FarfieldError } from '#kernel/errors.ts';
 import { MAX_FRAME_BYTES } from '#kernel/limits.ts';
 
-export type TransportName = 'grpc' | 'ws' | 'memory' | 'unix';
+export type TransportName = 'grpc' | 'ws' | 'memory' | 'unix' | 'tls';
 
 export interface Ending {
   readonly clean: boolean;
@@ -27,6 +27,8 @@ export interface Link {
   readonly transport: TransportName;
   /** Who is at the other end, for logs only. */
   readonly remote: string;
+  /** The address that it comes from, where strangers can dial: counted while nobody knows who it is (accept.ts). */
+  readonly origin?: string;
   /** False: over the high-water mark; the frame was taken all the same. */
   send(frame: Uint8Array): boolean;
   writable(): Promise<void>;

@@ -31,11 +31,18 @@ const MAX_REASON_BYTES = 1024;
 
 type Parsed = { kind: 'frame'; frame: Uint8Array } | { kind: 'end'; reason: string };
 
-/** Cuts a byte stream into frames. Returns what is wrong with it, if anything: after that it is not to be fed again. */
-export function createParser(onParsed: (parsed: Parsed) => void): {
+/**
+ * Cuts a byte stream into frames. Returns what is wrong with it, if anything: after that it is not to be fed again.
+ * `firstBytes`: what the first frame may have at most, from a peer whom nobody knows yet.
+ */
+export function createParser(
+  onParsed: (parsed: Parsed) => void,
+  firstBytes = MAX_FRAME_BYTES,
+): {
   feed(chunk: Buffer): string | undefined;
   readonly partial: boolean;
 } {
+  let maxBytes = firstBytes;
   let chunks: Buffer[] = [];
   let total = 0;
   let ending = false;
@@ -48,13 +55,14 @@ export function createParser(onParsed: (parsed: Parsed) => void): {
       return undefined;
     }
     const length = data.readUInt32BE(at);
-    if (length > (ending ? MAX_REASON_BYTES : MAX_FRAME_BYTES)) return { at, wrong: `a frame claims ${length} bytes` };
+    if (length > (ending ? MAX_REASON_BYTES : maxBytes)) return { at, wrong: `a frame claims ${length} bytes` };
     if (length === 0 && !ending) {
       ending = true;
       return { at: at + 4 };
     }
     if (data.length - at - 4 < length) return undefined;
     const frame = data.subarray(at + 4, at + 4 + length);
+    maxBytes = MAX_FRAME_BYTES;
     if (!ending) onParsed({ kind: 'frame', frame });
     else onParsed({ kind: 'end', reason: printable(frame) });
     return { at: at + 4 + length };
@@ -100,8 +108,16 @@ function header(length: number): Buffer {
   return bytes;
 }
 
+export interface StreamOptions {
+  readonly remote: string;
+  readonly transport: 'unix' | 'tls';
+  /** Link.origin. */
+  readonly origin?: string;
+  readonly firstBytes?: number;
+}
+
 /** A link over a connected stream socket. */
-export function streamLink(socket: Socket, remote: string): Link {
+export function streamLink(socket: Socket, { remote, transport, origin, firstBytes }: StreamOptions): Link {
   const gauge = createGauge();
   const once = createOnce<Ending>();
   const inbox = createInbox<Uint8Array>({ pause: () => void socket.pause(), resume: () => void socket.resume() });
@@ -118,7 +134,7 @@ export function streamLink(socket: Socket, remote: string): Link {
       finish({ clean: true, reason: parsed.reason });
       socket.end();
     }
-  });
+  }, firstBytes);
 
   // Of no effect on a Unix socket; any stream socket may carry this link.
   socket.setNoDelay(true);
@@ -139,8 +155,9 @@ export function streamLink(socket: Socket, remote: string): Link {
   });
 
   return {
-    transport: 'unix',
+    transport,
     remote,
+    ...(origin === undefined ? {} : { origin }),
     frames: inbox,
     closed: once.promise,
     send(frame) {
@@ -195,7 +212,7 @@ export function unixDialler(options: { path: string }): Dialler {
         socket.once('connect', () => {
           signal.removeEventListener('abort', abort);
           socket.off('error', failed);
-          resolve(streamLink(socket, `unix:${options.path}`));
+          resolve(streamLink(socket, { remote: `unix:${options.path}`, transport: 'unix' }));
         });
       });
     },
@@ -245,7 +262,7 @@ export async function unixAcceptor(options: { path: string; maxConnections?: num
   let count = 0;
   const server: Server = createServer({ pauseOnConnect: false }, (socket) => {
     count += 1;
-    const link = streamLink(socket, `unix:${path}#${count}`);
+    const link = streamLink(socket, { remote: `unix:${path}#${count}`, transport: 'unix' });
     open.add(link);
     socket.once('close', () => open.delete(link));
     inbox.push(link, 0);

@@ -6,8 +6,12 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import t from 'tap';
 import '../../leaks.ts';
+import { X509Certificate } from 'node:crypto';
+import { systemClock } from '#base/clock.ts';
 import { grpcAcceptor, grpcDialler } from '#base/link/grpc.ts';
 import { memoryTransport } from '#base/link/memory.ts';
+import { tlsAcceptor } from '#base/link/tls.ts';
+import { certificatePin, tlsDialler } from '#base/link/tls-dial.ts';
 import { unixAcceptor, unixDialler } from '#base/link/unix.ts';
 import { wsAcceptor, wsDialler } from '#base/link/ws.ts';
 import { openFaultProxy } from '../../fakes/fault-proxy.ts';
@@ -55,6 +59,20 @@ async function unixBench(): Promise<Bench> {
       await proxy[Symbol.asyncDispose]();
       await rm(folder, { recursive: true });
     },
+  };
+}
+
+async function tlsBench(): Promise<Bench> {
+  const { server } = testTls();
+  const acceptor = await tlsAcceptor({ ...server, host: '127.0.0.1', ports: [0, 0] });
+  const proxy = await openFaultProxy({ listen: { port: 0 }, to: { port: acceptor.port } });
+  const pin = certificatePin(new X509Certificate(server.cert).raw);
+  return {
+    acceptor,
+    dialler: tlsDialler({ where: () => ({ addresses: [`127.0.0.1:${proxy.port}`], pin }), clock: systemClock }),
+    cut: () => proxy.reset(),
+    garbage: makeNoise(() => connect({ host: '127.0.0.1', port: acceptor.port })),
+    [Symbol.asyncDispose]: () => proxy[Symbol.asyncDispose](),
   };
 }
 
@@ -109,6 +127,7 @@ function wsBench(secure: boolean): () => Promise<Bench> {
 
 conformance(t, 'links in memory', memoryBench);
 conformance(t, 'links over a Unix socket', unixBench);
+conformance(t, 'links over TLS', tlsBench);
 conformance(t, 'links over gRPC with TLS', grpcBench(true));
 conformance(t, 'links over gRPC on loopback without TLS', grpcBench(false));
 conformance(t, 'links over WebSocket with TLS', wsBench(true));
