@@ -51,10 +51,12 @@ const namesOfPackages: Plugin = {
 
 /** The bundle's inputs, as paths from the root. */
 async function bundle({ name, source, split }: Bundle, folder: string): Promise<string[]> {
-  const { metafile } = await build({
+  const { metafile, outputFiles } = await build({
     absWorkingDir: root,
     entryPoints: [{ in: source, out: name }],
-    outdir: folder,
+    // Names of shared parts and paths in source maps follow from this folder: the same wherever the bundles are put.
+    outdir: 'dist',
+    write: false,
     outExtension: { '.js': '.mjs' },
     // Flat, as the bundles themselves: `import.meta.url` of a shared part must lead to the same neighbours.
     chunkNames: `${name}-[name]-[hash]`,
@@ -75,6 +77,7 @@ async function bundle({ name, source, split }: Bundle, folder: string): Promise<
     metafile: true,
     logLevel: 'silent',
   });
+  for (const file of outputFiles) writeFileSync(join(folder, basename(file.path)), file.contents);
   return Object.keys(metafile.inputs);
 }
 

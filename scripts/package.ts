@@ -13,12 +13,15 @@ import { mkdirSync, mkdtempSync, readFileSync, renameSync, rmSync, statSync } fr
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { parseArgs } from 'node:util';
-import type { Arch } from './package/parts.ts';
+import { type Arch, PartMissing } from './package/parts.ts';
 import { writeTarGz } from './package/tar.ts';
 import { checkElf, entriesOf, writeTree } from './package/tree.ts';
 
 const root = resolve(import.meta.dirname, '..');
 const ARCHES: readonly Arch[] = ['x64', 'arm64'];
+
+/** A part could not be fetched: nothing is wrong with what is here. */
+const UNREACHABLE = 3;
 
 /** The commit's time: rsync takes files of equal size and time for equal, so each release needs its own. */
 function commitTime(): number {
@@ -65,4 +68,10 @@ async function main(): Promise<void> {
   }
 }
 
-await main();
+try {
+  await main();
+} catch (reason) {
+  if (!(reason instanceof PartMissing)) throw reason;
+  process.stderr.write(`${reason.message}\n`);
+  process.exitCode = UNREACHABLE;
+}

@@ -45,6 +45,18 @@ const DEBIAN: Readonly<Record<Arch, string>> = { x64: 'amd64', arm64: 'arm64' };
 const TRIPLET: Readonly<Record<Arch, string>> = { x64: 'x86_64-linux-gnu', arm64: 'aarch64-linux-gnu' };
 const KEYRING = '/usr/share/keyrings/debian-archive-keyring.gpg';
 
+/** A binary package of Debian, pinned. */
+export interface Deb {
+  readonly name: string;
+  readonly version: string;
+  /** Debian's word for the processor. */
+  readonly arch: string;
+  readonly sha256: string;
+}
+
+/** The registry of a pinned part cannot be reached, or no longer has it. */
+export class PartMissing extends Error {}
+
 export interface Part {
   /** As it is called in the notices. */
   readonly title: string;
@@ -101,8 +113,9 @@ function mirror(): string {
   return old;
 }
 
-/** Debian packages by name, version and architecture, into `folder`; apt checks the archive's signature. */
-function download(folder: string, source: string, wanted: readonly string[]): void {
+/** Into the cache; apt checks the archive's signature. */
+function download(source: string, debs: readonly Deb[]): void {
+  const folder = cacheFolder();
   const apt = mkdtempSync(join(folder, 'apt-'));
   try {
     writeFileSync(join(apt, 'sources.list'), `deb [signed-by=${KEYRING}] ${source} ${SUITE} main\n`);
@@ -111,61 +124,56 @@ function download(folder: string, source: string, wanted: readonly string[]): vo
     const options = [
       ...['-qq', '-o', 'APT::Architectures=amd64,arm64', '-o', 'APT::Sandbox::User='],
       ...['-o', `Dir::Etc::SourceList=${apt}/sources.list`, '-o', 'Dir::Etc::SourceParts=-'],
-      ...[
-        '-o',
-        `Dir::State::Lists=${apt}/lists`,
-        '-o',
-        `Dir::State::status=${apt}/status`,
-        '-o',
-        `Dir::Cache=${apt}/cache`,
-      ],
-      ...['-o', 'Acquire::Languages=none', '-o', 'Acquire::Check-Valid-Until=false'],
+      ...['-o', `Dir::State::Lists=${apt}/lists`, '-o', `Dir::State::status=${apt}/status`],
+      ...['-o', `Dir::Cache=${apt}/cache`, '-o', 'Acquire::Languages=none', '-o', 'Acquire::Check-Valid-Until=false'],
     ];
     const run = (...args: string[]): unknown =>
       execFileSync('apt-get', [...options, ...args], { cwd: folder, stdio: ['ignore', 'ignore', 'inherit'] });
     run('update');
-    run('download', ...wanted);
+    run('download', ...debs.map(({ name, version, arch }) => `${name}:${arch}=${version}`));
+  } catch (cause) {
+    throw new PartMissing('apt-get cannot bring packages of Debian 11; is a mirror set up here? (--mirror URL)', {
+      cause,
+    });
   } finally {
     rmSync(apt, { recursive: true, force: true });
   }
 }
 
-function debFile(folder: string, name: string, version: string, arch: string): string | undefined {
-  const found = readdirSync(folder).find((file) => file.startsWith(`${name}_${version}_${arch}.deb`));
-  return found === undefined ? undefined : join(folder, found);
+function cachedDeb({ name, version, arch }: Deb): string | undefined {
+  // apt writes the colon of an epoch as %3a.
+  const wanted = `${name}_${version.replace(':', '%3a')}_${arch}.deb`;
+  const found = readdirSync(cacheFolder()).find((file) => file === wanted);
+  return found === undefined ? undefined : join(cacheFolder(), found);
 }
 
-/** libstdc++ and libgcc_s, unpacked beside each other. */
-export function cxxLibraries(arch: Arch, source?: string): Part {
-  const cache = cacheFolder();
-  const debian = DEBIAN[arch];
-  const missing = DEBS[arch].filter(({ name }) => debFile(cache, name, GCC, debian) === undefined);
-  if (missing.length > 0)
-    download(
-      cache,
-      source ?? mirror(),
-      missing.map(({ name }) => `${name}:${debian}=${GCC}`),
-    );
-  const folder = mkdtempSync(join(cache, `gcc-${GCC}-${arch}.`));
-  for (const { name, sha256 } of DEBS[arch]) {
-    const file = debFile(cache, name, GCC, debian);
-    if (file === undefined) throw new Error(`apt did not bring ${name} ${GCC} for ${debian}`);
-    if (digest('sha256', file, 'hex') !== sha256) throw new Error(`${file} is another file; remove it and try again`);
+/** Unpacks pinned Debian packages over each other into `folder`. */
+export function unpackDebs(folder: string, debs: readonly Deb[], source?: string): void {
+  const missing = debs.filter((deb) => cachedDeb(deb) === undefined);
+  if (missing.length > 0) download(source ?? mirror(), missing);
+  for (const deb of debs) {
+    const file = cachedDeb(deb);
+    if (file === undefined) throw new PartMissing(`apt did not bring ${deb.name} ${deb.version} for ${deb.arch}`);
+    if (digest('sha256', file, 'hex') !== deb.sha256)
+      throw new Error(`${file} is another file; remove it and try again`);
     execFileSync('dpkg-deb', ['-x', file, folder]);
   }
-  const kept = join(cache, `gcc-${GCC}-${arch}`);
-  rmSync(kept, { recursive: true, force: true });
-  renameSync(folder, kept);
-  const libraries = join(kept, 'usr/lib', TRIPLET[arch]);
+}
+
+/** libstdc++ and libgcc_s, as Debian has them. `folder` is where they are unpacked. */
+export function cxxLibraries(folder: string, arch: Arch, source?: string): Part {
+  const debs = DEBS[arch].map((deb) => ({ ...deb, version: GCC, arch: DEBIAN[arch] }));
+  unpackDebs(folder, debs, source);
+  const libraries = join(folder, 'usr/lib', TRIPLET[arch]);
   return {
     title: `libstdc++6 and libgcc-s1 ${GCC} of Debian (GPL-3.0-or-later with the GCC Runtime Library Exception)`,
     notice: [
       `Unchanged from the Debian binary packages; their source is Debian's source package gcc-10 ${GCC}.`,
-      readFileSync(join(kept, 'usr/share/doc/gcc-10-base/copyright'), 'utf8').trim(),
+      readFileSync(join(folder, 'usr/share/doc/gcc-10-base/copyright'), 'utf8').trim(),
     ].join('\n\n'),
     files: new Map([
       ['libstdc++.so.6', join(libraries, 'libstdc++.so.6.0.28')],
-      ['libgcc_s.so.1', join(kept, 'lib', TRIPLET[arch], 'libgcc_s.so.1')],
+      ['libgcc_s.so.1', join(folder, 'lib', TRIPLET[arch], 'libgcc_s.so.1')],
     ]),
   };
 }

@@ -9,7 +9,17 @@
  */
 import { execFileSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { chmodSync, copyFileSync, existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import {
+  chmodSync,
+  copyFileSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
 import { dirname, join } from 'node:path';
 import { isElf, readElf, withRpath } from './elf.ts';
 import { type Arch, cxxLibraries, npmPackage } from './parts.ts';
@@ -105,8 +115,10 @@ function putNode(tree: string, root: string, arch: Arch, mirror: string | undefi
   const name = `node-linux-${arch}`;
   const folder = npmPackage(root, name);
   put(tree, 'lib/node', withRpath(readFileSync(join(folder, 'bin/node')), '$ORIGIN'), true);
-  const libraries = cxxLibraries(arch, mirror);
+  const aside = mkdtempSync(`${tree}.debs-`);
+  const libraries = cxxLibraries(aside, arch, mirror);
   for (const [file, source] of libraries.files) copy(tree, `lib/${file}`, source);
+  rmSync(aside, { recursive: true, force: true });
   const { version } = JSON.parse(readFileSync(join(folder, 'package.json'), 'utf8')) as { version: string };
   const changed = 'Changed: its dynamic section names its own folder as the place of shared libraries (DT_RPATH).';
   return [
