@@ -281,7 +281,9 @@ t.test(
       mount --bind "$2" "$1/shared soft"
       mount -o remount,bind,ro "$1/shared soft"
       "$1/bin/busybox" ip link set lo up
-      exec /usr/sbin/chroot ${isRoot ? '--userspec=65534:65534' : ''} "$1" "/shared soft/$3/lib/node" --disable-warning=ExperimentalWarning /inside.ts "/shared soft/$3" /tmp/home`;
+      # Not exec: the first process of a namespace inherits orphans, and Node would leave them as zombies.
+      /usr/sbin/chroot ${isRoot ? '--userspec=65534:65534' : ''} "$1" "/shared soft/$3/lib/node" --disable-warning=ExperimentalWarning /inside.ts "/shared soft/$3" /tmp/home
+      exit $?`;
     mkdirSync(join(old, 'tmp/home'));
     if (isRoot) run('chown', ['65534:65534', join(old, 'tmp/home')]);
     const flags = [...(isRoot ? [] : ['--map-root-user']), '--mount', '--net', '--pid', '--fork', '--kill-child'];
