@@ -1,25 +1,29 @@
 /**
- * Frames of the pipe between pilot and runner (protos/runner.ts), as the pilot writes and reads them.
+ * Frames of the pipe between pilot and runner (protos/runner.ts), for both ends: u32le header length, u64le body length, JSON
+ * header, body.
  *
  * Invariants
  *  F1 A length that no frame can have is refused before anything is allocated for it: a print of some library on stdout
  *     reads as a length, and must end as a clear error, not as 2 GB of memory.
  *  F2 A frame that lies in one chunk is a view of it; one that spans chunks is joined once.
+ *  F3 A frame comes out whole whatever the chunks were: split in its prefix, merged with others.
  */
+import { isUtf8 } from 'node:buffer';
 import { FarfieldError } from '#kernel/errors.ts';
 
-/** u32le header length, u64le body length. */
+// Also in protos/runner.ts, which would bring TypeBox (30 MB) into every runner and pilot; a test holds them equal.
 export const PREFIX_BYTES = 12;
-const MAX_HEADER_BYTES = 16 * 1024 * 1024;
-/** Results above the inline limit are files, so a body is at most a few thousand results of 64 KiB. */
+export const MAX_HEADER_BYTES = 16 * 1024 * 1024;
+/** 4,096 items with 16 inline arguments each, or results of 64 KiB, stay far below: larger ones are files. */
 const MAX_BODY_BYTES = 512 * 1024 * 1024;
 
 export interface PipeFrame {
   readonly header: unknown;
+  /** A view, good until the frame's items are answered. */
   readonly body: Buffer;
 }
 
-/** One buffer, so that one write carries the frame whatever the number of its parts. */
+/** One buffer, so that one write carries the frame: a hundred results of 100 bytes would otherwise be a hundred system calls. */
 export function encodePipeFrame(header: unknown, body: readonly Uint8Array[] = []): Buffer {
   const text = JSON.stringify(header);
   const headerBytes = Buffer.byteLength(text);
@@ -40,9 +44,12 @@ export function encodePipeFrame(header: unknown, body: readonly Uint8Array[] = [
 export interface PipeReader {
   /** The frames that this chunk completes. Throws E_PROTOCOL on what is no frame. */
   push(chunk: Buffer): PipeFrame[];
+  /** True when nothing of a further frame has arrived. */
+  readonly empty: boolean;
 }
 
-export function createPipeReader(): PipeReader {
+/** `peer`: who writes, as errors name it. */
+export function createPipeReader(peer = 'the runner'): PipeReader {
   let chunks: Buffer[] = [];
   let buffered = 0;
   let needed = PREFIX_BYTES;
@@ -52,17 +59,19 @@ export function createPipeReader(): PipeReader {
     const body = data.readUInt32LE(at + 4) + data.readUInt32LE(at + 8) * 2 ** 32;
     if (header === 0 || header > MAX_HEADER_BYTES || body > MAX_BODY_BYTES) {
       const start = JSON.stringify(data.subarray(at, at + 80).toString('latin1'));
-      throw new FarfieldError('E_PROTOCOL', `the runner wrote something that is no frame: ${start}`);
+      throw new FarfieldError('E_PROTOCOL', `${peer} wrote something that is no frame: ${start}`);
     }
     return { header, total: PREFIX_BYTES + header + body };
   }
 
   function parse(data: Buffer, at: number, header: number, end: number): PipeFrame {
     const bodyAt = at + PREFIX_BYTES + header;
+    const text = data.subarray(at + PREFIX_BYTES, bodyAt);
     try {
-      return { header: JSON.parse(data.toString('utf8', at + PREFIX_BYTES, bodyAt)), body: data.subarray(bodyAt, end) };
+      if (!isUtf8(text)) throw new Error('the header is not UTF-8');
+      return { header: JSON.parse(text.toString('utf8')), body: data.subarray(bodyAt, end) };
     } catch (cause) {
-      throw new FarfieldError('E_PROTOCOL', 'the runner wrote a frame whose header is no JSON', { cause });
+      throw new FarfieldError('E_PROTOCOL', `${peer} wrote a frame whose header is no JSON in UTF-8`, { cause });
     }
   }
 
@@ -88,6 +97,9 @@ export function createPipeReader(): PipeReader {
       chunks = rest.length === 0 ? [] : [rest];
       buffered = rest.length;
       return frames;
+    },
+    get empty() {
+      return buffered === 0;
     },
   };
 }

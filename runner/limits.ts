@@ -3,8 +3,6 @@
 const KiB = 1024;
 const MiB = 1024 * KiB;
 
-/** The body of one frame: 4,096 items with 16 inline arguments each stay far below; more is garbage on the pipe. */
-export const MAX_BODY_BYTES = 512 * MiB;
 /** A `done` frame is sent when its results reach this, so that one event-loop turn never builds an endless frame. */
 export const DONE_FRAME_BYTES = 1 * MiB;
 /** Bytes that were read from the pilot and not yet answered: above this the runner stops reading. */

@@ -12,11 +12,11 @@
  */
 import type { Readable, Writable } from 'node:stream';
 import type { Clock } from '#base/clock.ts';
+import { createPipeReader, encodePipeFrame, type PipeFrame } from '#base/pipe-frames.ts';
 import { FarfieldError } from '#kernel/errors.ts';
 import type { RunnerArg, RunnerDone, RunnerItem, RunnerReply, RunnerRequest, RunnerResult } from '#protos/runner.ts';
 import type { Call, CallAdapter, CallArg, CallResult } from './adapters/adapter.ts';
 import { EXIT } from './exits.ts';
-import { encodeFrame, type Frame, FrameReader } from './frames.ts';
 import { DONE_FRAME_BYTES, MAX_PENDING_BYTES, MAX_PENDING_ITEMS } from './limits.ts';
 import { type Check, compileSchema, type JsonSchema } from './schema.ts';
 import schemas from './schemas.json' with { type: 'json' };
@@ -71,7 +71,7 @@ class PipeCall implements Call {
 class Pipe {
   readonly #parts: PipeParts;
   readonly #check: Check = compileSchema(schemas.request as JsonSchema);
-  readonly #frames = new FrameReader();
+  readonly #frames = createPipeReader('the pilot');
   readonly #pending = new Map<string, Pending>();
   readonly #ended = Promise.withResolvers<number>();
   #pendingBytes = 0;
@@ -90,7 +90,7 @@ class Pipe {
 
   run(): Promise<number> {
     const { input, output } = this.#parts;
-    input.on('data', (chunk: Uint8Array) => this.#guard(() => this.#take(chunk)));
+    input.on('data', (chunk: Buffer) => this.#guard(() => this.#take(chunk)));
     input.on('end', () => this.#guard(() => this.#inputEnded()));
     input.on('error', () => void this.#close(EXIT.ok));
     output.on('drain', () => {
@@ -113,7 +113,7 @@ class Pipe {
   }
 
   /** Handles whole frames; the reader keeps the rest. */
-  #take(chunk: Uint8Array): void {
+  #take(chunk: Buffer): void {
     if (this.#state === 'closing') return;
     for (const frame of this.#frames.push(chunk)) this.#handle(frame);
     this.#regulate();
@@ -123,7 +123,7 @@ class Pipe {
    * One request. A body belongs to `run` alone; bytes that belong to nothing mean that the two sides disagree on
    * lengths.
    */
-  #handle({ header, body }: Frame): void {
+  #handle({ header, body }: PipeFrame): void {
     const problem = this.#check(header);
     if (problem !== undefined)
       throw new FarfieldError('E_PROTOCOL', `a frame that is not understood: request${problem}`);
@@ -287,9 +287,7 @@ class Pipe {
 
   /** Writes a frame; a full pipe is remembered until it drains (L3). */
   #send(reply: RunnerReply, body: readonly Uint8Array[] = []): void {
-    const parts = encodeFrame(reply, body);
-    // One write: a frame of 100 results of 100 bytes would otherwise be 101 system calls.
-    if (!this.#parts.output.write(parts.length === 1 ? parts[0] : Buffer.concat(parts))) this.#blocked = true;
+    if (!this.#parts.output.write(encodePipeFrame(reply, body))) this.#blocked = true;
   }
 
   /** Stops or restarts reading. Node keeps what was read already, at most one chunk. */

@@ -1,11 +1,12 @@
 /** A pilot's side of the pipe, for tests: starts a real runner process and speaks frames with it. */
+
 import { type ChildProcess, spawn } from 'node:child_process';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { createPipeReader, encodePipeFrame } from '#base/pipe-frames.ts';
 import type { RunnerArg, RunnerDone, RunnerItem, RunnerReply, RunnerRequest } from '#protos/runner.ts';
-import { encodeFrame, FrameReader } from '../../runner/frames.ts';
 
 const MAIN = process.env.RUNNER_MAIN ?? fileURLToPath(new URL('../../runner/main.ts', import.meta.url));
 export const BRAGG = fileURLToPath(new URL('../../models/braggnn', import.meta.url));
@@ -57,7 +58,7 @@ export const file = (name: string, type: string, path: string, sel?: string): Ru
 export function startRunner(args: readonly string[] = ['pipe']): Client {
   const scratchDir = mkdtempSync(join(tmpdir(), 'farfield-runner-test-'));
   const child = spawn(process.execPath, [MAIN, ...args], { stdio: ['pipe', 'pipe', 'pipe'] });
-  const frames = new FrameReader();
+  const frames = createPipeReader();
   const replies: RunnerReply[] = [];
   const answers = new Map<string, Answer>();
   const waiting: (() => void)[] = [];
@@ -76,7 +77,7 @@ export function startRunner(args: readonly string[] = ['pipe']): Client {
     log += chunk.toString();
   });
   child.stdin?.on('error', () => {});
-  child.stdout?.on('data', (chunk: Uint8Array) => {
+  child.stdout?.on('data', (chunk: Buffer) => {
     for (const { header, body } of frames.push(chunk)) {
       count++;
       const reply = header as RunnerReply;
@@ -111,7 +112,7 @@ export function startRunner(args: readonly string[] = ['pipe']): Client {
     stderr: () => log,
     write: (bytes) => void child.stdin?.write(bytes),
     send(request, body = []) {
-      for (const part of encodeFrame(request, body)) child.stdin?.write(part);
+      child.stdin?.write(encodePipeFrame(request, body));
     },
     reply: (op) => until(`a ${op}`, () => replies.find((r) => r.op === op)) as never,
     load(adapter, more = {}) {

@@ -4,10 +4,10 @@ import { PassThrough } from 'node:stream';
 import { setTimeout as sleep } from 'node:timers/promises';
 import t from 'tap';
 import { createManualClock } from '#base/clock.ts';
+import { encodePipeFrame } from '#base/pipe-frames.ts';
 import type { RunnerRequest } from '#protos/runner.ts';
 import type { Call, CallAdapter, CallResult } from '../../runner/adapters/adapter.ts';
 import { EXIT } from '../../runner/exits.ts';
-import { encodeFrame } from '../../runner/frames.ts';
 import { runPipe } from '../../runner/pipe.ts';
 import { inline, item, startRunner } from './client.ts';
 
@@ -185,7 +185,7 @@ function inMemory(infer: (call: Call) => CallResult | Promise<CallResult>) {
     memory: () => ({ rssBytes: 0, peakRssBytes: 0 }),
   });
   const send = (header: unknown, body: Uint8Array[] = []): void => {
-    for (const part of encodeFrame(header, body)) input.write(part);
+    input.write(encodePipeFrame(header, body));
   };
   return { input, output, send, ended };
 }
