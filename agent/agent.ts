@@ -11,7 +11,6 @@ import { join } from 'node:path';
 import type { Clock, Timer } from '#base/clock.ts';
 import type { Dialler } from '#base/link/seam.ts';
 import type { LinkState } from '#base/link/supervisor.ts';
-import { unixAcceptor } from '#base/link/unix.ts';
 import type { Logger } from '#base/log.ts';
 import type { Random } from '#base/random.ts';
 import { FarfieldError } from '#kernel/errors.ts';
@@ -27,6 +26,7 @@ import { openUsage, type Usage } from './admission/usage.ts';
 import { type Blobs, createBlobs } from './blobs.ts';
 import { Blocks } from './blocks/blocks.ts';
 import { type Breaker, createBreaker } from './blocks/breaker.ts';
+import { type Doors, openDoors } from './blocks/doors.ts';
 import { openPilots, type Pilots } from './blocks/pilots.ts';
 import type { ResolvedAgentConfig } from './config.ts';
 import type { AgentControl, AgentStatus } from './control.ts';
@@ -53,6 +53,7 @@ export interface AgentOptions {
   readonly runner: { readonly command: string; readonly args: readonly string[] };
   readonly logFile: (block: string) => string;
   readonly uid: number;
+  readonly hostname: string;
   readonly pid: number;
   readonly clock: Clock;
   readonly random: Random;
@@ -78,6 +79,7 @@ export class Agent implements AgentControl {
   #engine!: Engine;
   #usage!: Usage;
   #launchCheck!: (work: Work) => Refusal | undefined;
+  #doors!: Doors;
   #pilots!: Pilots;
   #blocks!: Blocks;
   #link!: BrokerLink;
@@ -143,6 +145,7 @@ export class Agent implements AgentControl {
     });
     this.#wireWork(meta.leaseEpoch);
     await this.#restore();
+    await this.#openDoors();
     await this.#wirePilots();
     await this.#blocks.adopt(meta.meta);
     const desk = new AdmissionDesk({
@@ -275,6 +278,7 @@ export class Agent implements AgentControl {
       endpoint: identity.current.endpoint,
       folder: folder.blocks,
       socket: folder.pilots,
+      doorplate: () => this.#doors.plate(),
       runner,
       env: config.env,
       containers: {
@@ -296,11 +300,26 @@ export class Agent implements AgentControl {
     });
   }
 
+  async #openDoors(): Promise<void> {
+    const { folder, config, clock, random, hostname, log } = this.#o;
+    const doors = await openDoors({
+      socket: folder.pilots,
+      listen: config.blocks.listen,
+      file: folder.pilotsDoor,
+      hostname,
+      nowMs: clock.now(),
+      random,
+    });
+    this.#doors = doors;
+    this.#closers.push(async () => doors[Symbol.asyncDispose]());
+    const plate = doors.plate();
+    if (plate !== undefined) log.info({ addresses: plate.addresses }, 'pilots dial here');
+  }
+
   async #wirePilots(): Promise<void> {
     const { folder, identity, clock, random, log } = this.#o;
-    const acceptor = await unixAcceptor({ path: folder.pilots });
     this.#pilots = await openPilots({
-      acceptor,
+      acceptors: this.#doors.acceptors,
       ledger: this.#ledger,
       engine: this.#engine,
       ...this.#parts,
@@ -322,7 +341,6 @@ export class Agent implements AgentControl {
       onProgress: (key, attempt, done, total, perSecond) => this.#progress(key, attempt, done, total, perSecond),
       onLog: (key, attempt, data, dropped) => this.#logged(key, attempt, data, dropped),
     });
-    this.#closers.push(async () => acceptor[Symbol.asyncDispose]());
   }
 
   #wireLink(desk: AdmissionDesk, sessionEpoch: number): void {

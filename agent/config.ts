@@ -21,6 +21,32 @@ const Text = T.String({ maxLength: 4096 });
 /** A name on the launchers' path, or an absolute file. */
 const Program = T.String({ pattern: '^(/.*|[A-Za-z0-9._-]+)$', maxLength: 4096 });
 
+const Port = T.Integer({ minimum: 1, maximum: 65_535 });
+
+const ListenShape = T.Object(
+  {
+    on: T.Optional(
+      T.Array(T.String({ minLength: 1, maxLength: 64 }), {
+        maxItems: 16,
+        description: 'names or addresses of interfaces; default: all',
+      }),
+    ),
+    ports: T.Optional(
+      T.Array(Port, { minItems: 2, maxItems: 2, description: 'first and last port that a firewall lets through' }),
+    ),
+    advertise: T.Optional(
+      T.Array(T.String({ pattern: '^[A-Za-z0-9._:\\[\\]-]+$', maxLength: 256 }), {
+        maxItems: 16,
+        description: 'names or addresses, each with or without a port, that pilots try before those of the interfaces',
+      }),
+    ),
+  },
+  {
+    ...closed,
+    description: 'where pilots on other hosts dial the agent, over TLS; batch schedulers have it without asking',
+  },
+);
+
 export const AgentConfigShape = T.Object(
   {
     link: T.Optional(
@@ -41,6 +67,7 @@ export const AgentConfigShape = T.Object(
           graceS: T.Optional(
             T.Integer({ minimum: 1, maximum: 86_400, description: 'how long pilots wait for an agent that is away' }),
           ),
+          listen: T.Optional(ListenShape),
         },
         closed,
       ),
@@ -90,6 +117,14 @@ export const AgentConfigShape = T.Object(
 
 export type AgentConfig = Static<typeof AgentConfigShape>;
 
+export interface ResolvedListen {
+  /** Empty: all interfaces. */
+  readonly on: readonly string[];
+  /** [0, 0]: any. */
+  readonly ports: readonly [number, number];
+  readonly advertise: readonly string[];
+}
+
 export interface ResolvedAgentConfig {
   readonly link: LinkChoice;
   readonly blocks: {
@@ -101,6 +136,8 @@ export interface ResolvedAgentConfig {
     readonly maxBlocks: number;
     readonly idleS: number;
     readonly graceS: number;
+    /** Undefined: a Unix socket only. */
+    readonly listen: ResolvedListen | undefined;
   };
   readonly threadsPerSlot: number;
   /** Undefined: the runner that came with this agent. */
@@ -167,6 +204,7 @@ export function resolveAgentConfig(config: AgentConfig, cores: number = availabl
       maxBlocks: blocks.maxBlocks ?? DEFAULTS.maxBlocks,
       idleS: blocks.idleS ?? DEFAULTS.idleS,
       graceS: blocks.graceS ?? DEFAULTS.graceS,
+      listen: resolveListen(blocks.listen, scheduler),
     },
     // A model's threads may use the whole machine while its slot is the only busy one: that is the usual case of one user.
     threadsPerSlot: config.threadsPerSlot ?? cores,
@@ -188,6 +226,17 @@ export function resolveAgentConfig(config: AgentConfig, cores: number = availabl
     allowOlderEpoch: config.allowOlderEpoch ?? false,
     logLevel: config.logLevel ?? 'info',
   };
+}
+
+/** Pilots of this machine have a socket: no port is opened for them unless somebody asks. */
+function resolveListen(
+  listen: Static<typeof ListenShape> | undefined,
+  scheduler: ResolvedAgentConfig['blocks']['scheduler'],
+): ResolvedListen | undefined {
+  if (listen === undefined && scheduler === 'local') return undefined;
+  const [first = 0, last = 0] = listen?.ports ?? [];
+  if (first > last) throw new FarfieldError('E_USAGE', `blocks.listen.ports: ${first} is above ${last}`);
+  return { on: listen?.on ?? [], ports: [first, last], advertise: listen?.advertise ?? [] };
 }
 
 /** The file's configuration, or the defaults where there is none. */

@@ -126,6 +126,7 @@ async function main(argv: readonly string[]): Promise<number> {
     runner: config.runner ?? { command: node, args: [program('runner')] },
     logFile,
     uid: process.getuid?.() ?? -1,
+    hostname: hostname(),
     pid: process.pid,
     clock: systemClock,
     random: systemRandom,

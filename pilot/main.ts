@@ -9,18 +9,39 @@ import { join } from 'node:path';
 import { systemClock } from '#base/clock.ts';
 import { createFileDigests } from '#base/file-digests.ts';
 import { openPrivateFolder, readSecret } from '#base/files.ts';
+import type { Dialler } from '#base/link/seam.ts';
+import { type TlsAddresses, tlsDialler } from '#base/link/tls-dial.ts';
 import { unixDialler } from '#base/link/unix.ts';
 import { outerTree, probeContainment } from '#base/process.ts';
 import { systemRandom } from '#base/random.ts';
 import { fromUtf8 } from '#kernel/bytes.ts';
 import { FarfieldError } from '#kernel/errors.ts';
 import { generateKey, signerFrom } from '#kernel/sign.ts';
-import { BLOCK_FILE, parseBlockFile } from '#protos/block-file.ts';
+import { BLOCK_FILE, type BlockFile, parseBlockFile } from '#protos/block-file.ts';
 import { createPilotLogger } from './log.ts';
 import { Pilot } from './pilot.ts';
 import { openRuntimes } from './runtimes/runtimes.ts';
 
-const EXIT = { ok: 0, usage: 2, defect: 70 } as const;
+const EXIT = { ok: 0, usage: 2, unreached: 6, defect: 70 } as const;
+
+/**
+ * The socket first: beside the agent it is the shorter way, and on another host it refuses at once. The addresses are read
+ * anew at each dial, since an agent that came back may listen elsewhere.
+ */
+function diallersOf(folder: string, block: BlockFile): Dialler[] {
+  const unix = unixDialler({ path: block.socket });
+  let known = block.tls;
+  if (known === undefined) return [unix];
+  const where = (): TlsAddresses => {
+    try {
+      known = parseBlockFile(fromUtf8(readSecret(join(folder, BLOCK_FILE)))).tls ?? known;
+    } catch {
+      // A shared folder that is away for a moment: what was known stands.
+    }
+    return known ?? { addresses: [], pin: '' };
+  };
+  return [unix, tlsDialler({ where, clock: systemClock })];
+}
 
 async function main(argv: readonly string[]): Promise<number> {
   const [folder, ...rest] = argv;
@@ -50,7 +71,7 @@ async function main(argv: readonly string[]): Promise<number> {
   };
   const pilot = new Pilot({
     block,
-    dialler: unixDialler({ path: block.socket }),
+    diallers: diallersOf(folder, block),
     signer: signerFrom(generateKey()),
     clock: systemClock,
     random: systemRandom,
@@ -66,7 +87,10 @@ async function main(argv: readonly string[]): Promise<number> {
   for (const name of ['SIGTERM', 'SIGINT'] as const) process.once(name, () => void pilot.stop(name, 0));
   const why = await pilot.run();
   log.info({ why }, 'ended');
-  return EXIT.ok;
+  if (pilot.welcomed) return EXIT.ok;
+  // The last words of a block that never began: the endpoint shows them to everybody who waits.
+  process.stderr.write(`farfield-pilot on ${hostname()} never reached its agent: ${why}\n`);
+  return EXIT.unreached;
 }
 
 main(process.argv.slice(2)).then(

@@ -38,7 +38,8 @@ import { type LaunchSpec, readSpec } from './spec.ts';
 /** Everything that touches the machine: main.ts makes them, tests make others. */
 export interface PilotParts {
   readonly block: BlockFile;
-  readonly dialler: Dialler;
+  /** Tried in order; the one that worked is tried first from then on. */
+  readonly diallers: readonly Dialler[];
   /** Over a key that was made in this process and dies with it (Z2). */
   readonly signer: Signer;
   readonly clock: Clock;
@@ -81,6 +82,8 @@ export class Pilot {
   #sessionEpoch = 0;
   #welcomed = false;
   #stopping = false;
+  /** Why the last dial failed, where it did: every address with its own reason. */
+  #trouble: string | undefined;
   #graceTimer: Timer | undefined;
   #announceTimer: Timer | undefined;
   /** Of stderr, since the start: logs come last, and what no link took is counted in the next one that goes. */
@@ -107,13 +110,18 @@ export class Pilot {
     });
   }
 
+  /** Whether an agent ever took this pilot. */
+  get welcomed(): boolean {
+    return this.#welcomed;
+  }
+
   /** Lives until the agent stops it, refuses it for good, or stays away for the grace; resolves with why. */
   async run(): Promise<string> {
-    const { block, clock, random, dialler, log } = this.#parts;
+    const { block, clock, random, diallers, log } = this.#parts;
     this.#startGrace();
     const fatal = await superviseLink<PilotMessage, Connected>(
       {
-        diallers: [dialler],
+        diallers,
         connect: (link) => this.#connect(link),
         serve: (connected) => this.#serve(connected),
         clock,
@@ -121,8 +129,13 @@ export class Pilot {
         backoff: PILOT_BACKOFF,
         // The default of what is fatal fits: a token that was redeemed by another, a block that is over, a version that
         // this pilot does not speak. None of them gets better by dialling, and the node is worth more than the attempt.
-        onOutcome: (outcome) =>
-          log.info({ outcome: outcome.kind, ...('reason' in outcome ? { reason: outcome.reason } : {}) }, 'link ended'),
+        onOutcome: (outcome) => {
+          const reason = outcome.kind === 'served' ? undefined : outcome.reason;
+          // An agent that is away is dialled every two seconds: the same reason is said once.
+          if (reason === undefined || reason !== this.#trouble)
+            log.info({ outcome: outcome.kind, ...(reason === undefined ? {} : { reason }) }, 'link ended');
+          this.#trouble = reason;
+        },
       },
       this.#end.signal,
     );
@@ -156,7 +169,10 @@ export class Pilot {
   #startGrace(): void {
     const { block, clock } = this.#parts;
     this.#graceTimer?.cancel();
-    this.#graceTimer = clock.after(block.graceS * 1000, () => this.#end.abort(`no agent for ${block.graceS} s`));
+    this.#graceTimer = clock.after(block.graceS * 1000, () => {
+      const tried = this.#trouble === undefined ? '' : `; tried ${this.#trouble}`;
+      this.#end.abort(`no agent for ${block.graceS} s${tried}`);
+    });
   }
 
   async #connect(link: Link): Promise<Connected> {
@@ -202,6 +218,7 @@ export class Pilot {
     this.#graceTimer?.cancel();
     this.#session = session;
     this.#welcomed = true;
+    this.#trouble = undefined;
     this.#sessionEpoch = welcome.sessionEpoch;
     this.#specs = new Map();
     // Running states are not kept by anybody: a new session hears them anew.

@@ -14,7 +14,9 @@ export interface BlockFile {
   readonly agent: string;
   /** The agent's socket for pilots. */
   readonly socket: string;
-  /** farfield-block+jwt, redeemed once. */
+  /** Where else the agent listens: for pilots on other hosts. Rewritten by an agent that moved; read again at each dial. */
+  readonly tls?: { readonly addresses: readonly string[]; readonly pin: string };
+  /** farfield-block+jwt, redeemed once by each node of the block. */
   readonly token: string;
   /** Concurrent places on this node. */
   readonly slots: number;
@@ -41,7 +43,19 @@ export const BLOCK_FILE = 'block.json';
 /** A job that survives its agent's restart, upgrade or short absence. */
 export const DEFAULT_GRACE_S = 600;
 
-const KEYS = ['v', 'block', 'agent', 'socket', 'token', 'slots', 'graceS', 'runner', 'env', 'containers'] as const;
+const KEYS = [
+  'v',
+  'block',
+  'agent',
+  'socket',
+  'tls',
+  'token',
+  'slots',
+  'graceS',
+  'runner',
+  'env',
+  'containers',
+] as const;
 
 function refuse(what: string): never {
   throw new FarfieldError(
@@ -58,6 +72,12 @@ const isTexts = (values: unknown): boolean =>
   Array.isArray(values) && values.every((value) => typeof value === 'string');
 const isCount = (value: unknown, min: number, max: number): boolean =>
   typeof value === 'number' && Number.isInteger(value) && value >= min && value <= max;
+
+/** Addresses are parsed where they are dialled: one that is wrong is one that does not answer. */
+function isTls(value: unknown): boolean {
+  if (!isObject(value) || Object.keys(value).length !== 2) return false;
+  return isTexts(value.addresses) && typeof value.pin === 'string' && /^[0-9a-f]{64}$/.test(value.pin);
+}
 
 function isContainers(value: unknown): boolean {
   if (!isObject(value) || Object.keys(value).length !== 4) return false;
@@ -85,6 +105,7 @@ export function parseBlockFile(text: string): BlockFile {
   if (!isObject(runner) || typeof runner.command !== 'string' || !isTexts(runner.args))
     refuse('runner must be {command, args}');
   if (!isObject(env) || !isTexts(Object.values(env))) refuse('env must be an object of texts');
+  if (value.tls !== undefined && !isTls(value.tls)) refuse('tls must be {addresses, pin}');
   if (value.containers !== undefined && !isContainers(value.containers))
     refuse('containers must be {images, apptainer, podman, gpu}');
   return value as unknown as BlockFile;

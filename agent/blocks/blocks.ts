@@ -40,6 +40,8 @@ export interface BlocksOptions {
   /** Folder that holds one folder a block. */
   readonly folder: string;
   readonly socket: string;
+  /** Where pilots on other hosts dial, as of now. */
+  readonly doorplate: () => BlockFile['tls'] | undefined;
   readonly runner: BlockFile['runner'];
   readonly env: Readonly<Record<string, string>>;
   readonly containers: NonNullable<BlockFile['containers']>;
@@ -235,6 +237,7 @@ export class Blocks {
 
   #fileOf(block: string): BlockFile {
     const { signer, endpoint, socket, runner, env, containers, slots, graceS, clock, random } = this.#o;
+    const tls = this.#o.doorplate();
     const iat = Math.floor(clock.now() / 1000);
     const jti = uuidv7(clock.now(), random.bytes(10));
     const token = signToken(
@@ -242,7 +245,8 @@ export class Blocks {
       { v: 1, iss: signer().kid, block, life: 1, jti, iat, exp: iat + TOKEN_LIFE_S },
       signer(),
     );
-    return { v: 1, block, agent: endpoint, socket, token, slots, graceS, runner, env, containers };
+    const door = tls === undefined ? {} : { tls };
+    return { v: 1, block, agent: endpoint, socket, ...door, token, slots, graceS, runner, env, containers };
   }
 
   async #jobEnded(job: string, why: string): Promise<void> {

@@ -11,7 +11,7 @@
 import { open, rename, rm } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
 import type { Clock } from '#base/clock.ts';
-import { serveLinks } from '#base/link/accept.ts';
+import { type ServeOptions, serveLinks } from '#base/link/accept.ts';
 import { checkHello } from '#base/link/hello-check.ts';
 import { type PilotMessage, pilotCodec } from '#base/link/messages.ts';
 import type { Acceptor } from '#base/link/seam.ts';
@@ -33,7 +33,7 @@ import { outputPath, placeOutput } from './outputs.ts';
 import { type FilesOf, launchMessages, type ResultFile, readDone } from './pilot-messages.ts';
 
 export interface PilotsOptions {
-  readonly acceptor: Acceptor;
+  readonly acceptors: readonly Acceptor[];
   readonly ledger: Ledger;
   readonly engine: Engine;
   readonly specs: Specs;
@@ -65,7 +65,7 @@ export interface Pilots {
   stop(block: string, reason: string, graceS: number): void;
   /** A pilot that will not come back. */
   forget(no: number): Promise<void>;
-  /** Resolves when the acceptor was disposed and every session ended. */
+  /** Resolves when the acceptors were disposed and every session ended. */
   readonly ended: Promise<void>;
 }
 
@@ -96,7 +96,7 @@ export async function openPilots(options: PilotsOptions): Promise<Pilots> {
     return redeem(options, hello, token.claims.sub, token.kid);
   };
 
-  const ended = serveLinks<PilotMessage, PilotRow & { held: readonly HeldItem[] }>(options.acceptor, {
+  const serve: ServeOptions<PilotMessage, PilotRow & { held: readonly HeldItem[] }> = {
     codec: pilotCodec,
     clock: options.clock,
     random: options.random,
@@ -129,7 +129,9 @@ export async function openPilots(options: PilotsOptions): Promise<Pilots> {
     },
     onRefused: (link, code, message) => options.log.warn({ remote: link.remote, code, message }, 'pilot refused'),
     onError: (error) => options.log.error({ err: error }, 'pilot link failed'),
-  });
+  };
+  // Each door has its own turns: strangers at the network's keep nobody from the socket.
+  const ended = Promise.all(options.acceptors.map((acceptor) => serveLinks(acceptor, serve))).then(() => undefined);
 
   return {
     rows,

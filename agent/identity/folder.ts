@@ -26,6 +26,8 @@ export interface AgentFolder {
   readonly run: string;
   readonly control: string;
   readonly pilots: string;
+  /** Certificate and port of the door for pilots on other hosts. */
+  readonly pilotsDoor: string;
   /** One folder a block: its file, its pilots' logs. */
   readonly blocks: string;
   readonly log: string;
@@ -51,6 +53,7 @@ export function agentFolder(path: string): AgentFolder {
     run: at('run'),
     control: at('run', 'control.sock'),
     pilots: at('run', 'pilots.sock'),
+    pilotsDoor: at('keys', 'pilots-door.json'),
     blocks: at('blocks'),
     log: at('agent.log'),
     lastEnd: at('last-end.json'),

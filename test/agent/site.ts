@@ -82,6 +82,7 @@ export async function startSite(options: SiteOptions = {}): Promise<Site> {
       runner: { command: '/bin/false', args: [] },
       logFile: (block) => join(folder.blocks, block, 'pilot.log'),
       uid: process.getuid?.() ?? 0,
+      hostname: 'site-host',
       pid: process.pid,
       clock,
       random,

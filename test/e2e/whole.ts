@@ -118,6 +118,7 @@ export async function startWhole(t: Test, options: WholeOptions = {}): Promise<W
         runner: { command: '/bin/false', args: [] },
         logFile: (block) => join(folder.blocks, block, 'pilot.log'),
         uid: process.getuid?.() ?? 0,
+        hostname: 'whole',
         pid: process.pid,
         clock,
         random: systemRandom,

@@ -2,6 +2,7 @@
  * The agent's side of a pilot's link: challenge, welcome, launches, acknowledgements. It believes every hello that its
  * script lets in, and remembers everything.
  */
+import { X509Certificate } from 'node:crypto';
 import { chmodSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -11,6 +12,8 @@ import { checkHello } from '#base/link/hello-check.ts';
 import { type PilotMessage, pilotCodec } from '#base/link/messages.ts';
 import type { Acceptor } from '#base/link/seam.ts';
 import type { Session } from '#base/link/session.ts';
+import { tlsAcceptor } from '#base/link/tls.ts';
+import { certificatePin } from '#base/link/tls-dial.ts';
 import { unixAcceptor } from '#base/link/unix.ts';
 import { systemRandom } from '#base/random.ts';
 import { digestOf } from '#kernel/ids.ts';
@@ -18,6 +21,7 @@ import { statusName } from '#kernel/leaves.ts';
 import { generateKey, signerFrom } from '#kernel/sign.ts';
 import type { BlockFile } from '#protos/block-file.ts';
 import type { Done, HeldLease, PilotHello, Spec } from '#protos/generated/link.js';
+import { testTls } from './tls.ts';
 
 export interface Ended {
   readonly key: number;
@@ -97,6 +101,8 @@ export interface FakeAgentOptions {
   readonly graceS?: number;
   readonly runner: { command: string; args: string[] };
   readonly containers?: BlockFile['containers'];
+  /** The pilot is on "another host": no socket, and an address that leads nowhere before the one that answers. */
+  readonly tls?: boolean;
 }
 
 /** A launch message of these items, with their real digests. */
@@ -163,11 +169,19 @@ function writeBlock(folder: string, endpoint: string, options: FakeAgentOptions)
   return block;
 }
 
+interface Door {
+  readonly key: string;
+  readonly cert: string;
+  /** The one of an earlier `up`. */
+  port: number;
+}
+
 export async function openFakeAgent(options: FakeAgentOptions): Promise<FakeAgent> {
   const folder = mkdtempSync(join(tmpdir(), 'ff-agent-'));
   chmodSync(folder, 0o700);
   const endpoint = signerFrom(generateKey()).kid;
-  const agent = new FakeAgent(folder, endpoint, writeBlock(folder, endpoint, options));
+  const door = options.tls === true ? { ...testTls().server, port: 0 } : undefined;
+  const agent = new FakeAgent(folder, endpoint, writeBlock(folder, endpoint, options), door);
   await agent.up();
   return agent;
 }
@@ -175,7 +189,7 @@ export async function openFakeAgent(options: FakeAgentOptions): Promise<FakeAgen
 export class FakeAgent {
   /** The block's folder: the pilot's one argument. */
   readonly folder: string;
-  readonly block: BlockFile;
+  block: BlockFile;
   readonly hellos: PilotHello[] = [];
   readonly ended: Ended[] = [];
   readonly messages: PilotMessage[] = [];
@@ -185,6 +199,7 @@ export class FakeAgent {
   /** What the next welcome tells the pilot to drop. */
   drop: HeldLease[] = [];
   readonly #root: string;
+  readonly #door: Door | undefined;
   readonly #endpoint: string;
   readonly #specNos = new Map<string, number>();
   /** Specs of this session. */
@@ -192,11 +207,23 @@ export class FakeAgent {
   #acceptor: Acceptor | undefined;
   #serving: Promise<void> = Promise.resolve();
 
-  constructor(root: string, endpoint: string, block: BlockFile) {
+  constructor(root: string, endpoint: string, block: BlockFile, door: Door | undefined) {
+    this.#door = door;
     this.#root = root;
     this.#endpoint = endpoint;
     this.folder = join(root, 'block');
     this.block = block;
+  }
+
+  async #open(): Promise<Acceptor> {
+    const door = this.#door;
+    if (door === undefined) return unixAcceptor({ path: this.block.socket });
+    const acceptor = await tlsAcceptor({ ...door, host: '127.0.0.1', ports: [door.port, door.port] });
+    door.port = acceptor.port;
+    const pin = certificatePin(new X509Certificate(door.cert).raw);
+    this.block = { ...this.block, tls: { pin, addresses: ['127.0.0.1:1', `127.0.0.1:${door.port}`] } };
+    writeFileSync(join(this.folder, 'block.json'), JSON.stringify(this.block), { mode: 0o600 });
+    return acceptor;
   }
 
   launch(items: readonly Item[], change: Partial<Spec> = {}): void {
@@ -235,7 +262,7 @@ export class FakeAgent {
   }
 
   async up(): Promise<void> {
-    this.#acceptor = await unixAcceptor({ path: this.block.socket });
+    this.#acceptor = await this.#open();
     this.#serving = serveLinks<PilotMessage, undefined>(this.#acceptor, {
       codec: pilotCodec,
       clock: systemClock,

@@ -41,7 +41,7 @@ export function startPilot(agent: FakeAgent, containment: () => Promise<Containm
   const line = (fields: LogFields, message: string): void => void lines.push({ fields, message });
   const pilot = new Pilot({
     block: agent.block,
-    dialler: unixDialler({ path: agent.block.socket }),
+    diallers: [unixDialler({ path: agent.block.socket })],
     signer: signerFrom(generateKey()),
     clock: systemClock,
     random: systemRandom,

@@ -4,6 +4,7 @@ import { chmodSync, readFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import t from 'tap';
 import '../leaks.ts';
+import { splitAddress } from '#base/link/tls-dial.ts';
 import { openFakeAgent } from '../fakes/agent.ts';
 import { act, processesIn, RUNNER } from '../fakes/pilot.ts';
 
@@ -41,6 +42,39 @@ t.test('it starts from its folder alone, works, and SIGTERM ends it and its runn
   t.match(agent.ended[1], { key: 2, status: 'failed', detail: { charged: false } }, 'and says what it ended');
   t.notMatch(errors(), /a\.b\.c/);
   t.equal(processesIn(agent.folder), 0);
+  await agent.close();
+});
+
+t.test(
+  'on another host it finds the address that answers, works, and dials it again when its agent comes back',
+  async (t) => {
+    const agent = await openFakeAgent({ runner: RUNNER, tls: true });
+    const { child, exit } = start([agent.folder]);
+    const session = await agent.connected();
+    t.equal(session.transport, 'tls');
+    agent.launch([act(1, { do: 'sleep', ms: 500 })]);
+    await agent.until('it runs', () => agent.messages.some((m) => m.started !== undefined));
+    await agent.down();
+    await agent.up();
+    t.match((await agent.outcomes(1))[0], { key: 1, status: 'succeeded' });
+    t.equal(agent.hellos.at(-1)?.blockToken, '', 'its key is the proof now');
+    child.kill('SIGTERM');
+    t.equal(await exit, 0);
+    await agent.close();
+  },
+);
+
+t.test('a pilot that reaches nobody ends after its grace and names every address with its reason', async (t) => {
+  const agent = await openFakeAgent({ runner: RUNNER, tls: true, graceS: 1 });
+  const { port } = splitAddress(agent.block.tls?.addresses[1] ?? '');
+  await agent.down();
+  const { exit, errors } = start([agent.folder]);
+  t.equal(await exit, 6);
+  const last = errors().trim().split('\n').at(-1) ?? '';
+  t.match(last, /never reached its agent: no agent for 1 s/);
+  t.match(last, /unix:.*pilots\.sock/);
+  t.match(last, '127.0.0.1:1: ECONNREFUSED');
+  t.match(last, `127.0.0.1:${port}: ECONNREFUSED`);
   await agent.close();
 });
 
