@@ -40,6 +40,7 @@ export class Table<K, V> {
     return this.#rows.delete(key);
   }
 
+  /** Given back by an undo, as SQLite gives back row numbers of a transaction that failed. */
   nextNo(): number {
     this.#undo.push(() => {
       this.#last -= 1;
@@ -52,6 +53,7 @@ export class Table<K, V> {
     return this.#rows.size;
   }
 
+  /** Row numbers are never used again while a newer row is there; an event's reader relies on it. */
   get newest(): number {
     return this.#last;
   }
@@ -60,6 +62,7 @@ export class Table<K, V> {
     return [...this.#rows];
   }
 
+  /** A walk, where SQLite has an index: this store is for tests and simulations. */
   keysWhere(test: (value: V) => boolean): K[] {
     return this.entries()
       .filter(([, value]) => test(value))
@@ -103,4 +106,5 @@ export function must<V>(value: V | undefined): V {
   return value;
 }
 
+/** For row numbers: maps keep the order of insertion, an index that of its keys. */
 export const ascending = (a: number, b: number): number => a - b;

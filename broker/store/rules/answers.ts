@@ -1,9 +1,18 @@
-/** Questions: what a reader may ask of the rows. */
+/**
+ * Questions: what a reader may ask of the rows.
+ *
+ * Invariants
+ *  Q1 A question changes nothing, so a reader's connection can answer it while the writer commits.
+ *  Q2 What grows without bound comes in pages (`limit`, `maxBytes`), each telling where the next one begins: one asker's history
+ *     never fills the memory of a broker.
+ *  Q3 Who may see an answer is not decided here; the routes ask with the principal that they authenticated.
+ */
 import type { Bytes } from '#kernel/bytes.ts';
 import { u32At } from '../columns.ts';
 import type { EndpointRow, Rows } from '../rows.ts';
 import type { EndpointFacts, PendingTicket, Reads, TicketView } from '../store.ts';
 
+/** A call as its owner sees it: both rows of it, names instead of row numbers. */
 function ticketView(rows: Rows, no: number): TicketView | undefined {
   const state = rows.hotByNo(no);
   if (state === undefined) return undefined;
@@ -25,11 +34,16 @@ function ticketView(rows: Rows, no: number): TicketView | undefined {
   };
 }
 
+/** Without the row's number and the ledger's epoch, which are the store's own. */
 function endpointFacts(row: EndpointRow): EndpointFacts {
   const { id, descriptor, seq, online, onlineKid, status, sessionEpoch } = row;
   return { id, descriptor, seq, online, onlineKid, status, sessionEpoch };
 }
 
+/**
+ * The packs that hold outcomes of a ticket's items. Their numbers are in its `packs` column (u32le pack number and mark, an item);
+ * zero stands for an item that no receipt has ended. At least one pack is returned, however large it is.
+ */
 function packsOf(rows: Rows, question: Reads['packs']['in']): Reads['packs']['out'] {
   const ticket = rows.hot(question.id);
   const numbers = new Set<number>();
@@ -47,6 +61,7 @@ function packsOf(rows: Rows, question: Reads['packs']['in']): Reads['packs']['ou
   return { packs, more: false };
 }
 
+/** B5: numbers have no gaps, so `first` and `last` tell a reader at once whether its place still exists. */
 function eventPage(rows: Rows, question: Reads['events']['in']): Reads['events']['out'] {
   const principal = rows.principal(question.principal);
   if (principal === undefined) return { events: [], packs: new Map(), first: 0, last: 0 };
@@ -61,6 +76,7 @@ function eventPage(rows: Rows, question: Reads['events']['in']): Reads['events']
   return { events, packs, first: rows.firstEvent(principal.no), last: principal.seq };
 }
 
+/** Tickets of one principal that wait for an endpoint, oldest first: the queue that the fair share draws from. */
 function pendingPage(rows: Rows, question: Reads['pending']['in']): readonly PendingTicket[] {
   const endpoint = rows.endpoint(question.endpoint);
   const principal = rows.principal(question.principal);
@@ -84,6 +100,7 @@ function pendingPage(rows: Rows, question: Reads['pending']['in']): readonly Pen
   });
 }
 
+/** One function for each question of the store's interface; the compiler holds the list complete. */
 export const answers: { readonly [K in keyof Reads]: (rows: Rows, question: Reads[K]['in']) => Reads[K]['out'] } = {
   generation: (rows) => rows.generation(),
   endpoints: (rows) => rows.endpoints().map(endpointFacts),

@@ -29,6 +29,10 @@ function staleness(c: Begin, row: EndpointRow): Refused | undefined {
   return undefined;
 }
 
+/**
+ * A session begins: its epoch is one more than any that either side remembers, so that commands of an older one are fenced (B2) even
+ * after the broker was restored. A ledger that is newer than the one known means that the old one is lost, with all it had admitted.
+ */
 export function begin(rows: Rows, c: Begin): Begun {
   const row = rows.endpoint(c.endpoint);
   if (row === undefined) {
@@ -72,6 +76,7 @@ function loseAdmitted(rows: Rows, row: EndpointRow, notes: ReturnType<typeof cre
   return lost;
 }
 
+/** The endpoint has the cancels in its ledger; they need not be sent after the next connection. */
 export function cancelAcked(rows: Rows, c: CancelAcked): { kind: 'done' } | Fenced {
   const endpoint = ofSession(rows, c);
   if (endpoint === undefined) return FENCED;
@@ -79,6 +84,7 @@ export function cancelAcked(rows: Rows, c: CancelAcked): { kind: 'done' } | Fenc
   return { kind: 'done' };
 }
 
+/** Hot facts as the endpoint signed them, passed on as they are. */
 export function status(rows: Rows, c: StatusUpdate): { kind: 'done' } | Fenced {
   const endpoint = ofSession(rows, c);
   if (endpoint === undefined) return FENCED;

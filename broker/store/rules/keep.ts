@@ -24,6 +24,7 @@ export function restored(rows: Rows, c: Restored): { kind: 'done' } {
   return DONE;
 }
 
+/** Only the hash is kept: whoever reads the database cannot redeem what it lists. */
 export function invite(rows: Rows, c: Invite): { kind: 'done' } {
   rows.addInvitation(c.secretHash, { for: c.for, subject: c.subject, exp: c.exp });
   return DONE;
@@ -50,6 +51,7 @@ function redeem(
   return undefined;
 }
 
+/** A key becomes a user; joining again with a new invitation is allowed and changes nothing. */
 export function addUser(rows: Rows, c: AddUser): Accepted {
   const no = redeem(rows, c.secretHash, 'user', c.kid, c.nowS);
   if (no !== undefined) return no;
@@ -58,6 +60,7 @@ export function addUser(rows: Rows, c: AddUser): Accepted {
   return DONE;
 }
 
+/** An endpoint's root becomes known, with the newest descriptor that it signed. */
 export function enrol(rows: Rows, c: Enrol): Accepted {
   const no = redeem(rows, c.secretHash, 'endpoint', c.endpoint, c.nowS);
   if (no !== undefined) return no;
@@ -74,6 +77,7 @@ export function enrol(rows: Rows, c: Enrol): Accepted {
   return DONE;
 }
 
+/** The file is in place and synced before this: a row without bytes would be a promise broken, bytes without a row are swept. */
 export function keepBlob(rows: Rows, c: KeepBlob): { kind: 'done' } {
   const principal = rows.principal(c.principal) ?? rows.addPrincipal(c.principal);
   if (rows.blobSize(c.digest) === undefined) rows.addBlob(c.digest, c.size);
@@ -81,6 +85,10 @@ export function keepBlob(rows: Rows, c: KeepBlob): { kind: 'done' } {
   return DONE;
 }
 
+/**
+ * B6, after retention. A pack goes with the last ticket that refers to it, a blob with its last grant: its file is deleted by the
+ * caller after this commit, never before. Bounded by `limit`, so that no commit waits long behind it; `more` asks for another turn.
+ */
 export function purge(rows: Rows, c: Purge): Purged {
   const before = c.nowS - c.retentionS;
   const tickets = rows.doneTickets(before, c.limit);

@@ -17,11 +17,16 @@ interface Seen {
   readonly added: Map<number, number>;
 }
 
+/** Of a thousand tickets in one submission most have one principal and one endpoint. */
 function lookUp<T>(cache: Map<string, T>, key: string, find: (key: string) => T): T {
   if (!cache.has(key)) cache.set(key, find(key));
   return cache.get(key) as T;
 }
 
+/**
+ * B4: the same ticket again is `known`, whatever has become of it since; the same jti with another hash is a refusal, and an alarm:
+ * either a client is broken, or somebody else signs with its key. Each ticket is judged alone; one refusal keeps no other out.
+ */
 export function queue(rows: Rows, c: Queue): Queued {
   const seen: Seen = {
     chains: new Map(c.chains.map(({ digest, links }) => [digest, rows.keepChain(digest, links)])),
@@ -35,6 +40,7 @@ export function queue(rows: Rows, c: Queue): Queued {
   return { outcomes, events: notes.write(c.nowS) };
 }
 
+/** The order matters: what is known is answered before anything that may have changed since is asked (the user, the quota, blobs). */
 function queueOne(rows: Rows, c: Queue, seen: Seen, notes: Notes, ticket: QueueTicket): QueueOutcome {
   const known = rows.hot(ticket.id);
   if (known !== undefined) {
@@ -84,6 +90,7 @@ function queueOne(rows: Rows, c: Queue, seen: Seen, notes: Notes, ticket: QueueT
   return { kind: 'queued', ticketNo };
 }
 
+/** Blobs are pinned by the ticket, so that they outlive their uploader's grant while work may still need them. */
 function insert(
   rows: Rows,
   c: Queue,

@@ -19,6 +19,10 @@ import { createNotes, FENCED, itemsEvent, type Notes, ofSession, refused, save }
 /** Bytes an item of the `packs` column. */
 const MARKED = 8;
 
+/**
+ * Handed to a link. The epoch of this hand-over is stored: answers that carry an older one are of a delivery that was given up, and
+ * change nothing (B2). Payload stays until the endpoint says that it has it.
+ */
 export function deliver(rows: Rows, c: Deliver): { kind: 'done' } | Fenced {
   if (ofSession(rows, c) === undefined) return FENCED;
   for (const { ticketNo, deliveryEpoch, items } of c.tickets) {
@@ -39,6 +43,7 @@ function answered(rows: Rows, endpoint: EndpointRow, id: string, deliveryEpoch: 
     : undefined;
 }
 
+/** In the endpoint's ledger: the broker's copy of the arguments has done its duty (B6, in `save`). Repeats are counted, not applied. */
 export function admitted(rows: Rows, c: Admitted): AdmittedOutcome {
   const endpoint = ofSession(rows, c);
   if (endpoint === undefined) return FENCED;
@@ -62,6 +67,10 @@ export function admitted(rows: Rows, c: Admitted): AdmittedOutcome {
   return { kind: 'done', items: done, stale, events: notes.write(c.nowS) };
 }
 
+/**
+ * A signed pack of outcomes. The broker checks whose tickets they are and whether it has an answer already; what the pack says, the
+ * client verifies. An endpoint that names other people's tickets or another hash is alarmed, and ends nothing by it.
+ */
 export function complete(rows: Rows, c: Complete): Completed {
   const endpoint = ofSession(rows, c);
   if (endpoint === undefined) return FENCED;
@@ -111,6 +120,7 @@ export function complete(rows: Rows, c: Complete): Completed {
   return { kind: 'stored', packNo, items, conflicts, events: notes.write(c.nowS, packNo) };
 }
 
+/** What one ticket gains by a pack, before anything is written: a pack without news leaves no row. */
 interface Settled {
   readonly ticket: HotTicket;
   readonly states: Uint8Array;
@@ -122,6 +132,7 @@ interface Settled {
   readonly conflicts: number;
 }
 
+/** B3, item by item. A broker's own word (`lost`, `expired`, `cancelled`) gives way to the receipt; a receipt never does. */
 function settle(rows: Rows, c: Complete, ticket: HotTicket, entry: Complete['tickets'][number]): Settled {
   const states = Uint8Array.from(ticket.states);
   const packs = ticket.packs.byteLength > 0 ? Uint8Array.from(ticket.packs) : new Uint8Array(ticket.n * MARKED);

@@ -7,6 +7,7 @@ import { blob, num, type Row, type Sql, text } from './sql.ts';
 
 const HOT = `select s.ticket as no, t.id, t.hash, t.n, s.exp, s.principal, s.endpoint, s.pending, s.open, s.delivery_epoch,
   s.cancelling, s.done_at, s.states, s.packs from ticket t join state s on s.ticket = t.no`;
+/** Numbers of the columns are row numbers; the store's interface speaks of keys and ids. */
 function hotOf(row: Row | undefined): HotTicket | undefined {
   if (row === undefined) return undefined;
   return {
@@ -29,6 +30,7 @@ function hotOf(row: Row | undefined): HotTicket | undefined {
 
 type TicketRows = Pick<Rows, 'addTicket' | 'hot' | 'hotByNo' | 'facts' | 'saveState' | 'dropTicket'>;
 
+/** Two rows a ticket: what is signed never changes (2 KiB), what happens to it changes at every step (100 bytes). */
 export function ticketRows(sql: Sql): TicketRows {
   return {
     addTicket(f, s) {
@@ -165,6 +167,7 @@ type IndexRows = Pick<
   'ticketsOf' | 'pendingPrincipals' | 'pendingTickets' | 'openTicketsAt' | 'overdueTickets' | 'doneTickets'
 >;
 
+/** Every walk in here goes along an index of schema.ts, or says why not. */
 export function indexRows(sql: Sql): IndexRows {
   return {
     ticketsOf: (principal, before, limit) =>
