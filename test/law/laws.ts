@@ -93,6 +93,10 @@ const READERS: Readonly<Record<string, { readonly reads: readonly string[]; read
     why: 'the real randomness',
   },
   'base/link/grpc.ts': { reads: ['setTimeout'], why: 'bounds how long a real socket may take; a simulation has none' },
+  'runner/hdf5/writer.ts': {
+    reads: ['Date', 'Date.now'],
+    why: 'stops the clock for a library that stamps every object',
+  },
   'base/link/ws.ts': { reads: ['setTimeout'], why: 'bounds how long a real socket may take; a simulation has none' },
 };
 const READER_FOLDERS: Readonly<Record<string, string>> = {
