@@ -21,6 +21,7 @@ import { BLOCK_FILE, type BlockFile, parseBlockFile } from '#protos/block-file.t
 import { createPilotLogger } from './log.ts';
 import { Pilot } from './pilot.ts';
 import { openRuntimes } from './runtimes/runtimes.ts';
+import { graceAfterSignal, readWalltime } from './walltime.ts';
 
 const EXIT = { ok: 0, usage: 2, unreached: 6, defect: 70 } as const;
 
@@ -69,6 +70,7 @@ async function main(argv: readonly string[]): Promise<number> {
     mkdirSync(path, { recursive: true, mode: 0o700 });
     return path;
   };
+  const walltime = readWalltime(process.env, systemClock.now());
   const pilot = new Pilot({
     block,
     diallers: diallersOf(folder, block),
@@ -79,12 +81,23 @@ async function main(argv: readonly string[]): Promise<number> {
     runtime,
     scratchDir: (slot) => scratch(`slot-${slot}`),
     spillDir: scratch('args'),
-    node: hostname(),
+    // As the scheduler calls it, where it says so: the agent compares it with the job's nodes.
+    node: process.env.SLURMD_NODENAME ?? hostname(),
+    walltime,
     pid: process.pid,
     log,
   });
-  // A scheduler's warning before the walltime, or an agent that ends its block.
-  for (const name of ['SIGTERM', 'SIGINT'] as const) process.once(name, () => void pilot.stop(name, 0));
+  // A scheduler's warning before the walltime (LSF and Grid Engine send USR2), a cancel, or an agent that ends its block. The
+  // second one is meant.
+  const inJob = process.env.FARFIELD_JOB !== undefined;
+  let signals = 0;
+  for (const name of ['SIGTERM', 'SIGINT', 'SIGUSR2'] as const) {
+    process.on(name, () => {
+      signals += 1;
+      const graceMs = signals > 1 ? 0 : graceAfterSignal(walltime, inJob, systemClock.now());
+      pilot.stop(`${name} from the scheduler`, graceMs).catch((error: unknown) => log.error(error, 'the stop failed'));
+    });
+  }
   const why = await pilot.run();
   log.info({ why }, 'ended');
   if (pilot.welcomed) return EXIT.ok;

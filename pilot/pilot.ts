@@ -6,7 +6,8 @@
  *  Z2 The block token is shown until one welcome came; from then on the key in memory is the only proof. It is never
  *     written anywhere.
  *  Z3 What the agent says about leases holds: those that it drops are stopped and never reported.
- *  Z4 A launch that is repeated starts nothing twice: an attempt is known by (key, attempt).
+ *  Z4 A pilot that stops says so first: nothing is leased to it from then on, so nothing is handed back twice.
+ *  Z5 A launch that is repeated starts nothing twice: an attempt is known by (key, attempt).
  */
 
 import type { Clock, Timer } from '#base/clock.ts';
@@ -34,6 +35,7 @@ import { cleanUp, failure, outcomeOf } from './results.ts';
 import type { Runtime } from './runtimes/runtime.ts';
 import type { ItemEnd, Slot } from './slot.ts';
 import { type LaunchSpec, readSpec } from './spec.ts';
+import { REPORT_MS, type Walltime } from './walltime.ts';
 
 /** Everything that touches the machine: main.ts makes them, tests make others. */
 export interface PilotParts {
@@ -52,6 +54,10 @@ export interface PilotParts {
   readonly spillDir: string;
   readonly node: string;
   readonly pid: number;
+  /** Undefined: no end is known. */
+  readonly walltime?: Walltime | undefined;
+  /** Accelerators of this node that are ours, by the names that their driver knows. */
+  readonly gpus?: readonly string[];
   readonly log: PilotLogger;
 }
 
@@ -81,7 +87,10 @@ export class Pilot {
   #session: Session<PilotMessage> | undefined;
   #sessionEpoch = 0;
   #welcomed = false;
-  #stopping = false;
+  /** Why, once it stops; and when what still runs is ended. */
+  #stopping: string | undefined;
+  #stopBy = Number.POSITIVE_INFINITY;
+  #wallTimer: Timer | undefined;
   /** Why the last dial failed, where it did: every address with its own reason. */
   #trouble: string | undefined;
   #graceTimer: Timer | undefined;
@@ -119,6 +128,7 @@ export class Pilot {
   async run(): Promise<string> {
     const { block, clock, random, diallers, log } = this.#parts;
     this.#startGrace();
+    this.#armWalltime();
     const fatal = await superviseLink<PilotMessage, Connected>(
       {
         diallers,
@@ -141,22 +151,27 @@ export class Pilot {
     );
     this.#graceTimer?.cancel();
     this.#announceTimer?.cancel();
+    this.#wallTimer?.cancel();
     const why = fatal === undefined ? String(this.#end.signal.reason) : `${fatal.code}: ${fatal.reason}`;
     await this.#pools.kill(new FarfieldError('E_UNAVAILABLE', `the pilot of block ${block.block} ended`));
     return why;
   }
 
-  /** Lets work in hand finish for `graceMs`, then ends it; outcomes still go out where there is an agent. */
+  /**
+   * Hands back what was not started, lets what runs finish for `graceMs`, then ends it; outcomes still go out where there is
+   * an agent. Said again, it can only shorten the grace.
+   */
   async stop(reason: string, graceMs: number): Promise<void> {
-    if (this.#stopping) return;
-    this.#stopping = true;
     const { clock, log } = this.#parts;
+    this.#stopBy = Math.min(this.#stopBy, clock.mono() + graceMs);
+    if (this.#stopping !== undefined) return;
+    this.#stopping = reason;
     log.info({ reason, graceMs }, 'stopping');
+    this.#tellDraining();
     const why = new FarfieldError('E_UNAVAILABLE', `the pilot stops: ${reason}`);
     this.#pools.close(why);
-    const end = clock.mono() + graceMs;
     // Looked at and not signalled: it happens once in a pilot's life, and 20 ms more do not matter then.
-    while (this.#leases.size > 0 && clock.mono() < end) await clock.sleep(20);
+    while (this.#leases.size > 0 && clock.mono() < this.#stopBy) await clock.sleep(20);
     await this.#pools.kill(why);
     // Outcomes that nobody acknowledges in time are lost with this process: the agent knows the block's end, and starts
     // those attempts again without charging them.
@@ -164,6 +179,31 @@ export class Pilot {
     while ((this.#outcomes.size > 0 || this.#leases.size > 0) && this.#session !== undefined && clock.mono() < farewell)
       await clock.sleep(20);
     this.#end.abort(reason);
+  }
+
+  /** Z4. Also to an agent that comes back meanwhile. */
+  #tellDraining(): void {
+    if (this.#stopping === undefined) return;
+    const leftS = Math.max(0, Math.ceil((this.#stopBy - this.#parts.clock.mono()) / 1000));
+    this.#session?.send({ draining: { reason: this.#stopping, leftS } }, 'control');
+  }
+
+  /** Until the job's end; undefined where none is known. */
+  #leftMs(): number | undefined {
+    const { walltime, clock } = this.#parts;
+    return walltime === undefined ? undefined : Math.max(0, walltime.endsAtMs - clock.now());
+  }
+
+  #armWalltime(): void {
+    const { walltime, clock, log } = this.#parts;
+    const leftMs = this.#leftMs();
+    if (walltime === undefined || leftMs === undefined) return;
+    this.#wallTimer = clock.after(Math.max(0, leftMs - walltime.warnMs), () => {
+      const graceMs = Math.max(0, (this.#leftMs() ?? 0) - REPORT_MS);
+      this.stop('the walltime of its block is nearly over', graceMs).catch((error: unknown) =>
+        log.error(error, 'the stop failed'),
+      );
+    });
   }
 
   #startGrace(): void {
@@ -200,6 +240,9 @@ export class Pilot {
         node: this.#parts.node,
         pid: this.#parts.pid,
         slots: block.slots,
+        // 0 would say that there is no end.
+        leftS: this.#parts.walltime === undefined ? 0 : Math.max(1, Math.floor((this.#leftMs() ?? 0) / 1000)),
+        gpus: this.#parts.gpus?.length ?? 0,
         protocolMin: PROTOCOL.min,
         protocolMax: PROTOCOL.max,
       }),
@@ -224,6 +267,7 @@ export class Pilot {
     // Running states are not kept by anybody: a new session hears them anew.
     for (const lease of this.#leases.values()) if (!('preparing' in lease)) lease.announced = '';
     for (const dropped of welcome.drop) this.#drop(dropped);
+    this.#tellDraining();
     this.#outbox.attach(session);
     try {
       return await session.serve((messages) => this.#handle(messages));
@@ -243,12 +287,12 @@ export class Pilot {
         this.#outbox.acked([message.doneAck.doneNo]);
       } else if (message.spec !== undefined) this.#specs.set(message.spec.specNo, readSpec(message.spec));
       else if (message.cancel !== undefined) this.#cancel(message.cancel);
-      else if (message.stop !== undefined) this.#stopBy(message.stop);
+      else if (message.stop !== undefined) this.#stopAsTold(message.stop);
       else throw new FarfieldError('E_PROTOCOL', `a pilot does not take ${message.body ?? 'an unknown message'}`);
     }
   }
 
-  #stopBy(stop: Stop): void {
+  #stopAsTold(stop: Stop): void {
     this.stop(stop.reason, stop.graceS * 1000).catch((error: unknown) =>
       this.#parts.log.error(error, 'the stop failed'),
     );
@@ -259,7 +303,7 @@ export class Pilot {
     if (spec === undefined)
       throw new FarfieldError('E_PROTOCOL', `a launch for spec ${launch.specNo}, which was not said in this session`);
     const { digests, spillDir, clock } = this.#parts;
-    // Z4.
+    // Z5.
     const isNew = (id: string): boolean => !this.#leases.has(id) && !this.#outcomes.has(id);
     const prepared = prepareLaunch(launch, spec, { digests, spillDir, nowMono: clock.mono() }, isNew);
     for (const one of prepared) {

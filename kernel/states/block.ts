@@ -6,7 +6,9 @@
  *     that failed is `unknown`, never finished. Taking silence for an end would start the work a second time.
  *  B2 A submit whose reply was lost is `unclear` until the job is found by its name or known not to exist: it is never
  *     submitted again before that.
- *  B3 Whatever may hold nodes counts against the site's limits (`countsAgainstLimits`): unknown, held and completing too.
+ *  B3 Only a pilot's hello proves a start: a job that ran and ended without one is a start that failed, whatever its exit.
+ *  B4 A job that runs, was seen to wait again, is a new life of the block: its leases went with the old one.
+ *  B5 Whatever may hold nodes counts against the site's limits (`countsAgainstLimits`): unknown, held and completing too.
  */
 import { type Entry, lookUp, no, type Table, to } from './table.ts';
 
@@ -15,7 +17,9 @@ export const BLOCK_STATES = [
   'unclear',
   'pending',
   'held',
+  'starting',
   'running',
+  'suspended',
   'draining',
   'completing',
   'unknown',
@@ -38,6 +42,7 @@ export const BLOCK_EVENTS = [
   'sawPending',
   'sawHeld',
   'sawRunning',
+  'sawSuspended',
   'sawCompleting',
   'sawEnded',
   /** A word that we do not know, a job missing from the listing, a poll that failed for long. */
@@ -55,6 +60,8 @@ export type BlockEffect =
   | 'cancelJob'
   | 'stopLeasing'
   | 'returnLeases'
+  /** The site started the job again: pilots of before are gone, and each node may redeem the block's token once more. */
+  | 'newLife'
   | 'countStartFailure'
   | 'startLeasing';
 
@@ -70,7 +77,14 @@ const polls = {
   absent: no('a job that was seen is ended by the scheduler, not by its absence'),
   sawEnded: to('ended', 'returnLeases'),
   sawNothing: to('unknown'),
+  sawSuspended: to('suspended', 'stopLeasing'),
   sawCompleting: to('completing', 'stopLeasing'),
+} as const;
+
+/** It waits at the scheduler after it ran. */
+const again = {
+  sawPending: to('pending', 'stopLeasing', 'returnLeases', 'newLife'),
+  sawHeld: to('held', 'stopLeasing', 'returnLeases', 'newLife'),
 } as const;
 
 const gone = (state: 'ended' | 'refused') => {
@@ -88,6 +102,7 @@ export const BLOCK: Table<BlockState, BlockEvent, BlockEffect> = {
     sawPending: no(NO_JOB),
     sawHeld: no(NO_JOB),
     sawRunning: no(NO_JOB),
+    sawSuspended: no(NO_JOB),
     sawCompleting: no(NO_JOB),
     sawEnded: no(NO_JOB),
     sawNothing: no(NO_JOB),
@@ -104,7 +119,8 @@ export const BLOCK: Table<BlockState, BlockEvent, BlockEffect> = {
     absent: to('refused', 'countStartFailure'),
     sawPending: to('pending'),
     sawHeld: to('held'),
-    sawRunning: to('running'),
+    sawRunning: to('starting'),
+    sawSuspended: to('suspended'),
     sawCompleting: to('completing', 'stopLeasing'),
     sawEnded: to('ended', 'countStartFailure'),
     sawNothing: to('unclear', 'lookForJob'),
@@ -116,7 +132,7 @@ export const BLOCK: Table<BlockState, BlockEvent, BlockEffect> = {
     ...polls,
     sawPending: to('pending'),
     sawHeld: to('held'),
-    sawRunning: to('running'),
+    sawRunning: to('starting'),
     // It ended before a pilot came: that is how a bad script or image looks, and what the breaker counts.
     sawEnded: to('ended', 'countStartFailure'),
     sawCompleting: to('completing', 'countStartFailure'),
@@ -128,26 +144,45 @@ export const BLOCK: Table<BlockState, BlockEvent, BlockEffect> = {
     ...polls,
     sawPending: to('pending'),
     sawHeld: to('held'),
-    sawRunning: to('running'),
+    sawRunning: to('starting'),
+    pilotCame: to('running', 'startLeasing'),
+    drain: to('draining', 'cancelJob'),
+    stop: to('draining', 'cancelJob'),
+  },
+  starting: {
+    ...polls,
+    sawPending: to('pending', 'newLife'),
+    sawHeld: to('held', 'newLife'),
+    sawRunning: to('starting'),
+    sawEnded: to('ended', 'countStartFailure'),
+    sawCompleting: to('completing', 'countStartFailure'),
     pilotCame: to('running', 'startLeasing'),
     drain: to('draining', 'cancelJob'),
     stop: to('draining', 'cancelJob'),
   },
   running: {
     ...polls,
-    // Requeued by the site: the same job from the start (a new block life).
-    sawPending: to('pending', 'stopLeasing', 'returnLeases'),
-    sawHeld: to('held', 'stopLeasing', 'returnLeases'),
+    ...again,
     sawRunning: to('running'),
     pilotCame: to('running', 'startLeasing'),
     drain: to('draining', 'stopLeasing'),
     stop: to('draining', 'stopLeasing', 'cancelJob'),
+  },
+  // It keeps its nodes, and its pilots are silent, not dead: leases stay where they are.
+  suspended: {
+    ...polls,
+    ...again,
+    sawRunning: to('running', 'startLeasing'),
+    pilotCame: to('running', 'startLeasing'),
+    drain: to('draining'),
+    stop: to('draining', 'cancelJob'),
   },
   draining: {
     ...polls,
     sawPending: to('draining', 'cancelJob'),
     sawHeld: to('draining', 'cancelJob'),
     sawRunning: to('draining'),
+    sawSuspended: to('draining'),
     pilotCame: to('draining'),
     drain: to('draining'),
     stop: to('draining', 'cancelJob'),
@@ -156,9 +191,9 @@ export const BLOCK: Table<BlockState, BlockEvent, BlockEffect> = {
   },
   completing: {
     ...polls,
-    sawPending: to('pending', 'returnLeases'),
-    sawHeld: to('held', 'returnLeases'),
+    ...again,
     sawRunning: to('completing'),
+    sawSuspended: to('completing'),
     sawCompleting: to('completing'),
     sawNothing: to('completing'),
     pilotCame: no('its job is ending'),
@@ -167,8 +202,7 @@ export const BLOCK: Table<BlockState, BlockEvent, BlockEffect> = {
   },
   unknown: {
     ...polls,
-    sawPending: to('pending'),
-    sawHeld: to('held'),
+    ...again,
     sawRunning: to('running', 'startLeasing'),
     pilotCame: to('running', 'startLeasing'),
     drain: to('draining', 'stopLeasing'),

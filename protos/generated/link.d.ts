@@ -200,7 +200,8 @@ export interface PilotMessage {
   log?: PilotLog;
   done?: Done;
   doneAck?: DoneAck;
-  readonly body?: 'challenge' | 'hello' | 'welcome' | 'bye' | 'ping' | 'pong' | 'spec' | 'launch' | 'cancel' | 'stop' | 'started' | 'progress' | 'log' | 'done' | 'doneAck';
+  draining?: Draining;
+  readonly body?: 'challenge' | 'hello' | 'welcome' | 'bye' | 'ping' | 'pong' | 'spec' | 'launch' | 'cancel' | 'stop' | 'started' | 'progress' | 'log' | 'done' | 'doneAck' | 'draining';
 }
 
 export interface PilotHello {
@@ -213,6 +214,8 @@ export interface PilotHello {
   slots: number;
   protocolMin: number;
   protocolMax: number;
+  leftS: number;
+  gpus: number;
 }
 
 export interface HeldLease {
@@ -297,6 +300,11 @@ export interface PilotLog {
   dropped: number;
 }
 
+export interface Draining {
+  reason: string;
+  leftS: number;
+}
+
 export interface Done {
   doneNo: number;
   keys: number[];
@@ -362,6 +370,7 @@ export const farfield: {
   readonly Started: Codec<Started>;
   readonly Progress: Codec<Progress>;
   readonly PilotLog: Codec<PilotLog>;
+  readonly Draining: Codec<Draining>;
   readonly Done: Codec<Done>;
   readonly FileResult: Codec<FileResult>;
   readonly DoneAck: Codec<DoneAck>;

@@ -3091,11 +3091,12 @@ export const farfield = $root.farfield = (() => {
         PilotMessage.prototype.log = $undefined;
         PilotMessage.prototype.done = $undefined;
         PilotMessage.prototype.doneAck = $undefined;
+        PilotMessage.prototype.draining = $undefined;
 
         let $oneOfFields;
 
         $Object.defineProperty(PilotMessage.prototype, "body", {
-            get: $util.oneOfGetter($oneOfFields = ["challenge", "hello", "welcome", "bye", "ping", "pong", "spec", "launch", "cancel", "stop", "started", "progress", "log", "done", "doneAck"]),
+            get: $util.oneOfGetter($oneOfFields = ["challenge", "hello", "welcome", "bye", "ping", "pong", "spec", "launch", "cancel", "stop", "started", "progress", "log", "done", "doneAck", "draining"]),
             set: $util.oneOfSetter($oneOfFields)
         });
 
@@ -3136,6 +3137,8 @@ export const farfield = $root.farfield = (() => {
                 $root.farfield.Done.encode(message.done, writer.uint32(114).fork(), _depth + 1).ldelim();
             if (message.doneAck != null && $Object.hasOwnProperty.call(message, "doneAck"))
                 $root.farfield.DoneAck.encode(message.doneAck, writer.uint32(122).fork(), _depth + 1).ldelim();
+            if (message.draining != null && $Object.hasOwnProperty.call(message, "draining"))
+                $root.farfield.Draining.encode(message.draining, writer.uint32(130).fork(), _depth + 1).ldelim();
             if (message.$unknowns != null && $Object.hasOwnProperty.call(message, "$unknowns"))
                 for (let i = 0; i < message.$unknowns.length; ++i)
                     writer.raw(message.$unknowns[i]);
@@ -3274,6 +3277,13 @@ export const farfield = $root.farfield = (() => {
                         message.body = "doneAck";
                         continue;
                     }
+                case 16: {
+                        if (wireType !== 2)
+                            break;
+                        message.draining = $root.farfield.Draining.decode(reader, reader.size(), $undefined, _depth + 1, message.draining);
+                        message.body = "draining";
+                        continue;
+                    }
                 }
                 reader.skipType(wireType, _depth, tag);
                 if (!reader.discardUnknown) {
@@ -3313,6 +3323,8 @@ export const farfield = $root.farfield = (() => {
         PilotHello.prototype.slots = 0;
         PilotHello.prototype.protocolMin = 0;
         PilotHello.prototype.protocolMax = 0;
+        PilotHello.prototype.leftS = 0;
+        PilotHello.prototype.gpus = 0;
 
         PilotHello.encode = function (message, writer, _depth) {
             if (!writer)
@@ -3340,6 +3352,10 @@ export const farfield = $root.farfield = (() => {
                 writer.uint32(64).uint32(message.protocolMin);
             if (message.protocolMax != null && $Object.hasOwnProperty.call(message, "protocolMax") && message.protocolMax !== 0)
                 writer.uint32(72).uint32(message.protocolMax);
+            if (message.leftS != null && $Object.hasOwnProperty.call(message, "leftS") && message.leftS !== 0)
+                writer.uint32(80).uint32(message.leftS);
+            if (message.gpus != null && $Object.hasOwnProperty.call(message, "gpus") && message.gpus !== 0)
+                writer.uint32(88).uint32(message.gpus);
             if (message.$unknowns != null && $Object.hasOwnProperty.call(message, "$unknowns"))
                 for (let i = 0; i < message.$unknowns.length; ++i)
                     writer.raw(message.$unknowns[i]);
@@ -3451,6 +3467,24 @@ export const farfield = $root.farfield = (() => {
                             message.protocolMax = value;
                         else
                             delete message.protocolMax;
+                        continue;
+                    }
+                case 10: {
+                        if (wireType !== 0)
+                            break;
+                        if (value = reader.uint32())
+                            message.leftS = value;
+                        else
+                            delete message.leftS;
+                        continue;
+                    }
+                case 11: {
+                        if (wireType !== 0)
+                            break;
+                        if (value = reader.uint32())
+                            message.gpus = value;
+                        else
+                            delete message.gpus;
                         continue;
                     }
                 }
@@ -4834,6 +4868,100 @@ export const farfield = $root.farfield = (() => {
         };
 
         return PilotLog;
+    })();
+
+    farfield.Draining = (function() {
+
+        const Draining = function (properties) {
+            if (properties)
+                for (let keys = $Object.keys(properties), i = 0; i < keys.length; ++i)
+                    if (properties[keys[i]] != null && keys[i] !== "__proto__")
+                        this[keys[i]] = properties[keys[i]];
+        };
+
+        Draining.prototype.reason = "";
+        Draining.prototype.leftS = 0;
+
+        Draining.encode = function (message, writer, _depth) {
+            if (!writer)
+                writer = $Writer.create();
+            if (_depth === $undefined)
+                _depth = 0;
+            if (_depth > $util.recursionLimit)
+                throw $Error("max depth exceeded");
+            if (message.reason != null && $Object.hasOwnProperty.call(message, "reason") && message.reason !== "")
+                writer.uint32(10).string(message.reason);
+            if (message.leftS != null && $Object.hasOwnProperty.call(message, "leftS") && message.leftS !== 0)
+                writer.uint32(16).uint32(message.leftS);
+            if (message.$unknowns != null && $Object.hasOwnProperty.call(message, "$unknowns"))
+                for (let i = 0; i < message.$unknowns.length; ++i)
+                    writer.raw(message.$unknowns[i]);
+            return writer;
+        };
+
+        Draining.decode = function (reader, length, _end, _depth, _target) {
+            if (!(reader instanceof $Reader))
+                reader = $Reader.create(reader);
+            if (_depth === $undefined)
+                _depth = 0;
+            if (_depth > $Reader.recursionLimit)
+                throw $Error("max depth exceeded");
+            let end, message, value;
+            if (length === $undefined)
+                end = reader.len;
+            else {
+                end = reader.pos + length;
+                if (end > reader.len)
+                    throw $RangeError("index out of range");
+                length = reader.len;
+                reader.len = end;
+            }
+            message = _target || new $root.farfield.Draining();
+            while (reader.pos < end) {
+                let start = reader.pos;
+                let tag = reader.tag();
+                if (tag === _end) {
+                    _end = $undefined;
+                    break;
+                }
+                let wireType = tag & 7;
+                switch (tag >>>= 3) {
+                case 1: {
+                        if (wireType !== 2)
+                            break;
+                        if ((value = reader.stringVerify()).length)
+                            message.reason = value;
+                        else
+                            delete message.reason;
+                        continue;
+                    }
+                case 2: {
+                        if (wireType !== 0)
+                            break;
+                        if (value = reader.uint32())
+                            message.leftS = value;
+                        else
+                            delete message.leftS;
+                        continue;
+                    }
+                }
+                reader.skipType(wireType, _depth, tag);
+                if (!reader.discardUnknown) {
+                    $util.makeProp(message, "$unknowns", false);
+                    (message.$unknowns || (message.$unknowns = [])).push(reader.raw(start, reader.pos));
+                }
+            }
+            if (length !== $undefined) {
+                if (reader.pos !== end)
+                    throw $RangeError("index out of range");
+                reader.len = length;
+            }
+            if (_end !== $undefined)
+                throw $Error("missing end group");
+            return message;
+        };
+
+        return Draining;
     })();
 
     farfield.Done = (function() {

@@ -7,6 +7,7 @@ import { join } from 'node:path';
 import type { Clock } from '#base/clock.ts';
 import { signHello } from '#base/link/hello.ts';
 import { type PilotMessage, pilotCodec } from '#base/link/messages.ts';
+import type { Link } from '#base/link/seam.ts';
 import { dialSession, type ProtocolRange, type Session } from '#base/link/session.ts';
 import { unixDialler } from '#base/link/unix.ts';
 import type { Random } from '#base/random.ts';
@@ -24,6 +25,9 @@ export interface PilotPeerOptions {
   readonly slots?: number;
   /** Ends every attempt as it comes. */
   readonly auto?: boolean;
+  readonly node?: string;
+  /** Seconds until its job ends; 0, or left out, says nothing of it. */
+  readonly leftS?: () => number;
 }
 
 export type PeerEnd = 'succeeded' | 'failed' | 'cancelled';
@@ -39,6 +43,10 @@ export interface PilotPeer {
   /** Dials; the first time with the block token, later with what it holds. Rejects with the agent's refusal. */
   dial(options?: { held?: readonly HeldLease[]; token?: boolean; protocol?: ProtocolRange }): Promise<void>;
   hangUp(): void;
+  /** Dies: its kernel closes the socket, and nobody says goodbye. */
+  die(): void;
+  /** Takes nothing more, as before its walltime. */
+  drain(reason: string): void;
   end(leases: readonly HeldLease[], status?: PeerEnd, detail?: Record<string, unknown>): void;
   readonly held: readonly HeldLease[];
   /** Ends all that it holds, once. */
@@ -48,11 +56,12 @@ export interface PilotPeer {
 const RESULT = utf8('"done"');
 
 export function createPilotPeer(folder: string, options: PilotPeerOptions): PilotPeer {
-  const { clock, random, slots = 2, auto = false } = options;
+  const { clock, random, slots = 2, auto = false, node = 'node-1' } = options;
   const block = parseBlockFile(readFileSync(join(folder, BLOCK_FILE), 'utf8'));
   const signer = signerFrom(generateKey());
   const held = new Map<number, HeldLease>();
   let session: Session<PilotMessage> | undefined;
+  let carrier: Link | undefined;
   let doneNo = 0;
   let first = true;
 
@@ -70,6 +79,7 @@ export function createPilotPeer(folder: string, options: PilotPeerOptions): Pilo
     async dial(more = {}) {
       const protocol = more.protocol ?? PROTOCOL;
       const link = await unixDialler({ path: block.socket }).dial(AbortSignal.timeout(10_000));
+      carrier = link;
       const dialled = await dialSession<PilotMessage>({
         link,
         codec: pilotCodec,
@@ -90,9 +100,11 @@ export function createPilotPeer(folder: string, options: PilotPeerOptions): Pilo
             blockToken: (more.token ?? first) ? block.token : '',
             pilotJwk: JSON.stringify(signer.jwk),
             held: [...(more.held ?? peer.held)],
-            node: 'node-1',
+            node,
             pid: 1,
             slots,
+            leftS: options.leftS?.() ?? 0,
+            gpus: 0,
             protocolMin: protocol.min,
             protocolMax: protocol.max,
           };
@@ -107,6 +119,13 @@ export function createPilotPeer(folder: string, options: PilotPeerOptions): Pilo
     hangUp() {
       session?.close('E_UNAVAILABLE', 'this pilot hangs up');
       session = undefined;
+    },
+    die() {
+      carrier?.close('killed');
+      session = undefined;
+    },
+    drain(reason) {
+      session?.send({ draining: { reason, leftS: 10 } }, 'control');
     },
     finish() {
       const leases = [...held.values()];
