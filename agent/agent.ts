@@ -12,6 +12,7 @@ import type { Clock, Timer } from '#base/clock.ts';
 import type { Dialler } from '#base/link/seam.ts';
 import type { LinkState } from '#base/link/supervisor.ts';
 import type { Logger } from '#base/log.ts';
+import type { Egress } from '#base/proxy.ts';
 import type { Random } from '#base/random.ts';
 import { FarfieldError } from '#kernel/errors.ts';
 import type { ResolvedPolicy, ResolvedRule } from '#kernel/policy/resolve.ts';
@@ -47,6 +48,8 @@ export interface AgentOptions {
   readonly identity: IdentitySource;
   readonly broker: BrokerAddress;
   readonly diallers: readonly Dialler[];
+  /** The way to the broker's HTTP port, where it is not a direct one. */
+  readonly egress?: Egress;
   readonly scheduler: Scheduler;
   /** Folders of models by digest, measured at the start. */
   readonly models: ReadonlyMap<string, string>;
@@ -195,6 +198,7 @@ export class Agent implements AgentControl {
     const signer = (): IdentitySource['current']['signer'] => identity.current.signer;
     this.#blobs = createBlobs({
       ...broker,
+      ...(this.#o.egress === undefined ? {} : { egress: this.#o.egress }),
       signer,
       cache: folder.blobs,
       spool: folder.spool,

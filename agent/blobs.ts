@@ -16,6 +16,7 @@ import { join } from 'node:path';
 import { pipeline } from 'node:stream/promises';
 import type { Agent, Dispatcher } from 'undici';
 import type { Clock } from '#base/clock.ts';
+import { DIRECT, type Egress, requestConnect } from '#base/proxy.ts';
 import type { Random } from '#base/random.ts';
 import { FarfieldError, isErrorCode } from '#kernel/errors.ts';
 import { uuidv7 } from '#kernel/ids.ts';
@@ -26,6 +27,8 @@ import { ROUTES } from '#protos/http.ts';
 export interface BlobsOptions {
   readonly url: string;
   readonly ca: string;
+  /** The site's proxy and CA; by default neither. */
+  readonly egress?: Egress;
   readonly brokerId: string;
   readonly signer: () => Signer;
   /** Cache of arguments, and spool of results. */
@@ -54,7 +57,8 @@ export function createBlobs(options: BlobsOptions): Blobs {
   let opened: Promise<{ undici: typeof import('undici'); agent: Agent }> | undefined;
   const open = async (): Promise<{ undici: typeof import('undici'); agent: Agent }> => {
     const undici = await import('undici');
-    return { undici, agent: new undici.Agent({ connect: { ca: options.ca }, connections: 4, bodyTimeout: 0 }) };
+    const connect = requestConnect(options.egress ?? DIRECT, options.url, options.ca);
+    return { undici, agent: new undici.Agent({ connect, connections: 4, bodyTimeout: 0 }) };
   };
   const fetching = new Map<string, Promise<string>>();
   // Thumbprints are base64url, so they are file names.

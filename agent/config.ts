@@ -11,9 +11,11 @@ import type { LinkChoice } from '#base/link/supervisor.ts';
 import { readYaml } from '#base/yaml.ts';
 import { FarfieldError } from '#kernel/errors.ts';
 import { DEFAULT_RETENTION_S } from '#kernel/limits.ts';
+import { type NetworkConfig, NetworkShape } from './network.ts';
 import { siteShape } from './schedulers/jobs.ts';
 import { BATCH_SCHEDULERS, type BatchConfig, type BatchSchedulerName, BatchShape } from './schedulers/options.ts';
 import type { BlockShape } from './schedulers/scheduler.ts';
+import { type StateConfig, StateShape } from './state-folder.ts';
 
 const closed = { additionalProperties: false } as const;
 const Path = T.String({ pattern: '^/', maxLength: 4096 });
@@ -107,6 +109,8 @@ export const AgentConfigShape = T.Object(
     ),
     blobCacheMiB: T.Optional(T.Integer({ minimum: 16 })),
     ledgerMaxMiB: T.Optional(T.Integer({ minimum: 1, description: 'bound of ledger.db; the disk decides without it' })),
+    network: T.Optional(NetworkShape),
+    state: T.Optional(StateShape),
     allowOlderEpoch: T.Optional(
       T.Boolean({ description: 'take tickets from before the ledger was lost: they may run twice' }),
     ),
@@ -157,6 +161,8 @@ export interface ResolvedAgentConfig {
   readonly blobCacheBytes: number;
   /** Pages of 4 KiB; 0 leaves it to the disk. */
   readonly ledgerMaxPages: number;
+  readonly network: NetworkConfig;
+  readonly state: StateConfig;
   readonly allowOlderEpoch: boolean;
   readonly logLevel: 'debug' | 'info' | 'warn' | 'error';
 }
@@ -223,6 +229,8 @@ export function resolveAgentConfig(config: AgentConfig, cores: number = availabl
     retentionS: config.retentionS ?? DEFAULT_RETENTION_S,
     blobCacheBytes: (config.blobCacheMiB ?? DEFAULTS.blobCacheMiB) * MiB,
     ledgerMaxPages: (config.ledgerMaxMiB ?? 0) * (MiB / 4096),
+    network: config.network ?? {},
+    state: { onNetwork: config.state?.onNetwork ?? 'refuse' },
     allowOlderEpoch: config.allowOlderEpoch ?? false,
     logLevel: config.logLevel ?? 'info',
   };
@@ -260,6 +268,10 @@ export const CONFIG_TEMPLATE = `# How this endpoint runs things. Every key may b
 # shareModelRunners: false
 # retentionS: 604800      # how long ended work is remembered after its expiry
 # blobCacheMiB: 10240
+# network:
+#   proxy: http://proxy.site.example:3128   # default: HTTPS_PROXY; or: none
+#   noProxy: .site.example                  # default: NO_PROXY
+#   ca: /etc/site/ca.pem                    # the site's own CA, trusted beside the broker's
 `;
 
 /** What \`endpoint init\` writes as policy: default deny, until its admin trusts somebody. */

@@ -15,7 +15,9 @@ import type { Dialler } from '#base/link/seam.ts';
 import { chooseDiallers } from '#base/link/supervisor.ts';
 import { wsDialler } from '#base/link/ws.ts';
 import { createLogger, type Logger } from '#base/log.ts';
+import type { Egress } from '#base/proxy.ts';
 import { systemRandom } from '#base/random.ts';
+import { openServiceManager } from '#base/service-manager.ts';
 import { FarfieldError } from '#kernel/errors.ts';
 import { Agent } from './agent.ts';
 import { type ResolvedAgentConfig, readAgentConfig } from './config.ts';
@@ -24,6 +26,7 @@ import { type BrokerAddress, readBroker } from './identity/broker.ts';
 import { agentFolder, prepareFolder } from './identity/folder.ts';
 import { openIdentity } from './identity/identity.ts';
 import { forgetEnd, noteEnd } from './last-end.ts';
+import { siteEgress } from './network.ts';
 import { createBatchScheduler } from './schedulers/batch.ts';
 import { commandEnv, createRunner } from './schedulers/command.ts';
 import { createDriver } from './schedulers/drivers.ts';
@@ -31,6 +34,7 @@ import { type JobSetting, renderExample } from './schedulers/jobs.ts';
 import { createLocalScheduler } from './schedulers/local.ts';
 import { BATCH_DEFAULTS } from './schedulers/options.ts';
 import type { Scheduler } from './schedulers/scheduler.ts';
+import { checkStateFolder, claimHost } from './state-folder.ts';
 
 const EXIT = { ok: 0, usage: 2, refused: 3, unavailable: 6, defect: 70 } as const;
 
@@ -40,10 +44,10 @@ function program(name: 'pilot' | 'runner'): string {
   return fileURLToPath(new URL(source ? `../${name}/main.ts` : `./${name}.mjs`, import.meta.url));
 }
 
-function diallersOf(config: ResolvedAgentConfig, broker: BrokerAddress): Dialler[] {
+function diallersOf(config: ResolvedAgentConfig, broker: BrokerAddress, egress: Egress): Dialler[] {
   return chooseDiallers(config.link, {
-    grpc: () => grpcDialler({ url: broker.grpc, ca: broker.ca }),
-    ws: () => wsDialler({ url: broker.url, ca: broker.ca }),
+    grpc: () => grpcDialler({ url: broker.grpc, ca: broker.ca, egress }),
+    ws: () => wsDialler({ url: broker.url, ca: broker.ca, egress }),
   });
 }
 
@@ -103,6 +107,17 @@ async function main(argv: readonly string[]): Promise<number> {
   const config = readAgentConfig(folder.config);
   const log = createLogger({ name: 'agent', level: config.logLevel });
   using _lock = lockFolder(folder.root);
+  const { kind } = checkStateFolder(folder.root, config.state, log);
+  const onLost = (reason: FarfieldError): never => {
+    log.fatal({ err: reason }, 'another host has the folder of this endpoint');
+    process.exit(EXIT.refused);
+  };
+  using _claim =
+    kind === 'local' || kind === 'memory'
+      ? undefined
+      : await claimHost({ folder: folder.root, clock: systemClock, random: systemRandom, log, onLost });
+  using service = openServiceManager({ env: process.env, clock: systemClock, log });
+  const egress = siteEgress(config.network, process.env);
   forgetEnd(folder);
   const broker = readBroker(folder);
   const logFile = (block: string): string => `${folder.blocks}/${block}/pilot.log`;
@@ -120,7 +135,8 @@ async function main(argv: readonly string[]): Promise<number> {
     config,
     identity,
     broker,
-    diallers: diallersOf(config, broker),
+    diallers: diallersOf(config, broker, egress),
+    egress,
     scheduler,
     models: await measureModels(config.models, log),
     runner: config.runner ?? { command: node, args: [program('runner')] },
@@ -133,7 +149,11 @@ async function main(argv: readonly string[]): Promise<number> {
     log,
   });
   await using _control = await serveControl(folder.control, controlHandlers(agent));
-  const leave = (): void => void agent.stop({ blocks: false });
+  service.ready(`endpoint ${identity.current.name}`);
+  const leave = (): void => {
+    service.stopping();
+    void agent.stop({ blocks: false });
+  };
   process.once('SIGTERM', leave);
   process.once('SIGINT', leave);
   process.on('SIGHUP', () => void agent.reload().catch((error: unknown) => log.error({ err: error }, 'not reloaded')));

@@ -7,6 +7,7 @@ import { serveControl } from '#base/control.ts';
 import { lockFolder } from '#base/files.ts';
 import { createLogger } from '#base/log.ts';
 import { systemRandom } from '#base/random.ts';
+import { openServiceManager } from '#base/service-manager.ts';
 import { FarfieldError } from '#kernel/errors.ts';
 import { adminHandlers } from './admin.ts';
 import { startBroker } from './broker.ts';
@@ -28,6 +29,7 @@ async function main(argv: readonly string[]): Promise<number> {
   const { maxPageCount } = config;
   const store = await openSqliteStore({ file: folder.database, ...(maxPageCount === 0 ? {} : { maxPageCount }) });
   const broker = await startBroker({ folder, config, store, clock: systemClock, random: systemRandom, log });
+  using service = openServiceManager({ env: process.env, clock: systemClock, log });
   const { promise: asked, resolve: stop } = Promise.withResolvers<void>();
   const control = await serveControl(
     folder.control,
@@ -35,7 +37,9 @@ async function main(argv: readonly string[]): Promise<number> {
   );
   process.once('SIGTERM', () => stop());
   process.once('SIGINT', () => stop());
+  service.ready('serving');
   const reason = await Promise.race([asked, broker.ended]);
+  service.stopping();
   await broker[Symbol.asyncDispose]();
   // Last: whoever stopped us asks this socket whether we are gone.
   await control.close();

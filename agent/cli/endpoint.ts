@@ -11,6 +11,7 @@ import { agentFolder } from '../identity/folder.ts';
 import { readIdentity } from '../identity/identity.ts';
 import { createEndpoint, renewEndpoint } from '../identity/root.ts';
 import { readEnd } from '../last-end.ts';
+import { siteEgress } from '../network.ts';
 import {
   askRunning,
   askStatus,
@@ -101,7 +102,13 @@ function registerJoin(endpoint: Command, context: CliContext): void {
     .action(async (token: string, options: FolderOptions, command: Command) => {
       const folder = chooseFolder(context, options);
       const identity = readIdentity(folder, nowS(context));
-      const broker = await joinBroker(folder, identity, await readToken(context, token), nowS(context));
+      const broker = await joinBroker(
+        folder,
+        identity,
+        await readToken(context, token),
+        nowS(context),
+        siteEgress(readAgentConfig(folder.config).network, context.env),
+      );
       show(context, command, { endpoint: identity.endpoint, broker: broker.url, brokerId: broker.brokerId }, [
         `${identity.name} (${identity.endpoint}) joined the broker at ${broker.url}`,
       ]);

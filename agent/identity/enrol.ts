@@ -5,6 +5,7 @@
 import type { Static } from 'typebox';
 import { Agent, request } from 'undici';
 import { writeDurable } from '#base/files.ts';
+import { DIRECT, type Egress, requestConnect } from '#base/proxy.ts';
 import { fromBase64Url } from '#kernel/bytes.ts';
 import { FarfieldError, isErrorCode } from '#kernel/errors.ts';
 import { parseStrict } from '#kernel/json.ts';
@@ -27,6 +28,7 @@ export async function joinBroker(
   identity: Identity,
   token: string,
   nowS: number,
+  egress: Egress = DIRECT,
 ): Promise<BrokerAddress> {
   const invitation = readInvitation(token);
   const { url, grpc, ca, brokerId, secret } = invitation;
@@ -38,7 +40,7 @@ export async function joinBroker(
   }
   if (invitation.exp < nowS)
     throw new FarfieldError('E_ENROLMENT', 'this invitation is over; they last some minutes. Ask for a new one');
-  const reply = await enrol(url, ca, { secret, descriptor: identity.descriptor });
+  const reply = await enrol(url, requestConnect(egress, url, ca), { secret, descriptor: identity.descriptor });
   if (reply.brokerId !== brokerId) {
     throw new FarfieldError(
       'E_ENROLMENT',
@@ -50,8 +52,12 @@ export async function joinBroker(
   return address;
 }
 
-async function enrol(url: string, ca: string, body: object): Promise<Static<typeof EnrolReply>> {
-  await using pinned = new ClosingAgent({ connect: { ca }, connections: 1 });
+async function enrol(
+  url: string,
+  connect: ReturnType<typeof requestConnect>,
+  body: object,
+): Promise<Static<typeof EnrolReply>> {
+  await using pinned = new ClosingAgent({ connect, connections: 1 });
   let status: number;
   let text: string;
   try {

@@ -39,6 +39,7 @@ import {
   type ServerDuplexStream,
   type ServiceDefinition,
 } from '@grpc/grpc-js';
+import { type Egress, type SiteProxy, trusted, tunnelTls } from '#base/proxy.ts';
 import { fromUtf8, utf8 } from '#kernel/bytes.ts';
 import { FarfieldError } from '#kernel/errors.ts';
 import { MAX_FRAME_BYTES } from '#kernel/limits.ts';
@@ -178,6 +179,8 @@ export interface GrpcDialOptions {
   /** PEM of the CA that is pinned; absent where the site's certificates come from the system's store. */
   readonly ca?: string;
   readonly plain?: boolean;
+  /** The site's proxy and CA; by default neither. */
+  readonly egress?: Egress;
 }
 
 function isLoopback(host: string): boolean {
@@ -197,19 +200,26 @@ interface Target {
   readonly port: number;
   /** Undefined: plain text. */
   readonly context: SecureContext | undefined;
+  /** What stands between, if anything does. */
+  readonly proxy: SiteProxy | undefined;
 }
 
 function targetOf(options: GrpcDialOptions): Target {
   const url = new URL(options.url);
-  const target = { host: url.hostname.replace(/^\[|\]$/g, ''), port: Number(url.port) };
+  const host = url.hostname.replace(/^\[|\]$/g, '');
+  const port = Number(url.port);
+  const target = { host, port, proxy: options.egress?.proxyFor(host, port) };
   if (url.protocol === 'grpc:') {
     assertPlain(target.host, options.plain);
     return { ...target, context: undefined };
   }
   if (url.protocol !== 'grpcs:')
     throw new FarfieldError('E_BAD_REQUEST', `${options.url} is no gRPC address: write grpcs://host:port`);
-  const ca = options.ca === undefined ? {} : { ca: options.ca };
-  return { ...target, context: createSecureContext({ minVersion: 'TLSv1.3', ...ca }) };
+  const ca = options.egress === undefined ? options.ca : trusted(options.egress, options.ca);
+  return {
+    ...target,
+    context: createSecureContext({ minVersion: 'TLSv1.3', ...(ca === undefined ? {} : { ca }) }),
+  };
 }
 
 export function grpcDialler(options: GrpcDialOptions): Dialler {
@@ -236,14 +246,37 @@ export function grpcDialler(options: GrpcDialOptions): Dialler {
   };
 }
 
-function clientOf(address: string, { host, context }: Target): Client {
-  if (context === undefined) return new Client(address, ChannelCredentials.createInsecure(), CLIENT);
-  if (isIP(host) === 0) return new Client(address, ChannelCredentials.createFromSecureContext(context), CLIENT);
+/**
+ * grpc-js would read the environment for a proxy, with rules of its own; told the target by these options, it only does what
+ * was decided here. It cannot speak TLS to the proxy itself.
+ */
+function throughProxy(address: string, { proxy }: Target): { address: string; options: ChannelOptions } {
+  if (proxy === undefined) return { address, options: CLIENT };
+  if (proxy.secure)
+    throw new FarfieldError(
+      'E_UNAVAILABLE',
+      `gRPC cannot go through ${proxy.shown}, a proxy that is spoken to in TLS; WebSocket can (link: ws, or auto)`,
+    );
+  const credentials = proxy.credentials();
+  const options = {
+    ...CLIENT,
+    'grpc.http_connect_target': `dns:${address}`,
+    'grpc.default_authority': address,
+    ...(credentials === undefined ? {} : { 'grpc.http_connect_creds': credentials }),
+  };
+  return { address: `${isIP(proxy.host) === 6 ? `[${proxy.host}]` : proxy.host}:${proxy.port}`, options };
+}
+
+function clientOf(direct: string, target: Target): Client {
+  const { host, context } = target;
+  const { address, options } = throughProxy(direct, target);
+  if (context === undefined) return new Client(address, ChannelCredentials.createInsecure(), options);
+  if (isIP(host) === 0) return new Client(address, ChannelCredentials.createFromSecureContext(context), options);
   // grpc-js would send an address as SNI, which RFC 6066 forbids; the certificate is still checked for the address.
   const checkServerIdentity = (_: string, cert: PeerCertificate): Error | undefined =>
     tlsCheckServerIdentity(host, cert);
   const credentials = ChannelCredentials.createFromSecureContext(context, { checkServerIdentity });
-  return new Client(address, credentials, { ...CLIENT, 'grpc.ssl_target_name_override': 'address.invalid' });
+  return new Client(address, credentials, { ...options, 'grpc.ssl_target_name_override': 'address.invalid' });
 }
 
 function ready(client: Client, signal: AbortSignal): Promise<void> {
@@ -260,8 +293,13 @@ function ready(client: Client, signal: AbortSignal): Promise<void> {
   });
 }
 
-function probe({ host, port, context }: Target, signal: AbortSignal): Promise<void> {
-  return new Promise((resolve, reject) => {
+async function probe({ host, port, context, proxy }: Target, signal: AbortSignal): Promise<void> {
+  if (proxy !== undefined && context !== undefined) {
+    const through = await tunnelTls(proxy, host, port, { secureContext: context, ALPNProtocols: ['h2'] }, signal);
+    through.destroy();
+    return;
+  }
+  return await new Promise((resolve, reject) => {
     if (signal.aborted) return reject(new Error('given up'));
     const servername = isIP(host) === 0 ? { servername: host } : {};
     const socket =

@@ -8,9 +8,11 @@
  *  W3 Text messages, over-long ones and masked nonsense end the link; nothing is allocated beyond the frame limit.
  */
 import type { IncomingMessage, Server } from 'node:http';
-import type { Socket } from 'node:net';
+import { isIP, type Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
+import { connect as tlsConnect } from 'node:tls';
 import { WebSocket, WebSocketServer } from 'ws';
+import { type Egress, openTunnel, trusted } from '#base/proxy.ts';
 import { FarfieldError } from '#kernel/errors.ts';
 import { MAX_FRAME_BYTES } from '#kernel/limits.ts';
 import { createGauge, createInbox, createOnce } from './queue.ts';
@@ -96,6 +98,8 @@ export interface WsDialOptions {
   readonly url: string;
   readonly ca?: string;
   readonly plain?: boolean;
+  /** The site's proxy and CA; by default neither. */
+  readonly egress?: Egress;
 }
 
 function linkUrl(text: string): URL {
@@ -115,17 +119,36 @@ function assertScheme(url: URL, plain: boolean | undefined): void {
   );
 }
 
+/** RFC 6066 has no addresses as names. */
+function tlsName({ hostname }: URL): { servername?: string } {
+  return isIP(hostname.replace(/^\[|\]$/g, '')) === 0 ? { servername: hostname } : {};
+}
+
+/** A proxy's tunnel to the acceptor; undefined where none stands between. */
+async function tunnelOf(url: URL, egress: Egress | undefined, signal: AbortSignal): Promise<Socket | undefined> {
+  const host = url.hostname.replace(/^\[|\]$/g, '');
+  const port = Number(url.port || 443);
+  const proxy = egress?.proxyFor(host, port);
+  if (proxy === undefined) return undefined;
+  return await openTunnel(proxy, host, port, signal);
+}
+
 export function wsDialler(options: WsDialOptions): Dialler {
   const url = linkUrl(options.url);
   const name = `ws:${url.host}`;
+  const ca = options.egress === undefined ? options.ca : trusted(options.egress, options.ca);
   return {
     name,
-    dial(signal) {
+    async dial(signal) {
+      assertScheme(url, options.plain);
+      const tunnel = await tunnelOf(url, options.egress, signal);
       return new Promise((resolve, reject) => {
         const refuse = (why: string, cause?: unknown): void =>
           reject(new FarfieldError('E_UNAVAILABLE', `no link to ${url.href}: ${why}`, { cause }));
-        if (signal.aborted) return refuse('given up');
-        assertScheme(url, options.plain);
+        if (signal.aborted) {
+          tunnel?.destroy();
+          return refuse('given up');
+        }
         const ws = new WebSocket(url, PROTOCOL, {
           perMessageDeflate: false,
           maxPayload: MAX_FRAME_BYTES,
@@ -133,7 +156,11 @@ export function wsDialler(options: WsDialOptions): Dialler {
           // A redirect would let whoever answers choose whom we talk to.
           followRedirects: false,
           minVersion: 'TLSv1.3',
-          ...(options.ca === undefined ? {} : { ca: options.ca }),
+          ...(ca === undefined ? {} : { ca }),
+          // Only TLS goes through a tunnel: plain text is for loopback.
+          ...(tunnel === undefined
+            ? {}
+            : { createConnection: (o: object) => tlsConnect({ ...tlsName(url), ...o, socket: tunnel }) }),
         });
         const abort = (): void => {
           ws.terminate();

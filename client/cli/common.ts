@@ -1,6 +1,7 @@
 /** What the verbs of a client share: the user's folder, a client for the configured broker, names of endpoints. */
 import { type CliContext, usage, writeLine } from '#base/cli.ts';
 import { plain } from '#base/plain.ts';
+import { egressFromEnv, openEgress } from '#base/proxy.ts';
 import { FarfieldError } from '#kernel/errors.ts';
 import { parseInvocationId, THUMBPRINT } from '#kernel/ids.ts';
 import { type Client, createClient } from '../ts/client.ts';
@@ -18,6 +19,7 @@ export async function openClient(context: CliContext): Promise<ClientSetting> {
   const seqOf = new Map(pins.map((pin) => [pin.endpoint, pin.seq]));
   const client = createClient({
     broker: await home.profile(),
+    egress: openEgress(egressFromEnv(context.env)),
     session: await home.session(context.clock.now() / 1000),
     clock: context.clock,
     random: context.random,

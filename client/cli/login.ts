@@ -10,6 +10,7 @@ import type { Command } from 'commander';
 import { type CliContext, type RegisterVerb, readToken, usage, writeJson, writeLine } from '#base/cli.ts';
 import { openPrivateFolder, writeDurable } from '#base/files.ts';
 import { createKeyFile, loadSigner } from '#base/keys.ts';
+import { egressFromEnv, openEgress } from '#base/proxy.ts';
 import { fromBase64Url, fromUtf8, utf8 } from '#kernel/bytes.ts';
 import { FarfieldError } from '#kernel/errors.ts';
 import { THUMBPRINT } from '#kernel/ids.ts';
@@ -77,6 +78,7 @@ async function redeem(context: CliContext, home: Home, principal: Signer, token:
   const { url, grpc, ca, brokerId } = invitation;
   await using http = createBrokerHttp({
     broker: { url, ca, brokerId },
+    egress: openEgress(egressFromEnv(context.env)),
     signer: principal,
     chain: [],
     clock: context.clock,

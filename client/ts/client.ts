@@ -8,6 +8,7 @@
 import { createReadStream } from 'node:fs';
 import { stat } from 'node:fs/promises';
 import type { Clock } from '#base/clock.ts';
+import type { Egress } from '#base/proxy.ts';
 import type { Random } from '#base/random.ts';
 import { FarfieldError, isErrorCode } from '#kernel/errors.ts';
 import { uuidv7 } from '#kernel/ids.ts';
@@ -27,6 +28,8 @@ import type { Ticket } from './tracker.ts';
 
 export interface ClientOptions {
   readonly broker: BrokerAddress;
+  /** The site's proxy and CA; by default neither. */
+  readonly egress?: Egress;
   readonly session: Session;
   readonly clock: Clock;
   readonly random: Random;
@@ -105,13 +108,7 @@ export function createClient(options: ClientOptions): Client {
   const { clock, random, session } = options;
   const { principal, delegation } = session.opened;
   const notice = options.onNotice ?? (() => undefined);
-  const http = createBrokerHttp({
-    broker: options.broker,
-    signer: session.signer,
-    chain: session.chain,
-    clock,
-    random,
-  });
+  const http = createBrokerHttp({ ...options, signer: session.signer, chain: session.chain });
   const receiver = createReceiver({ http, principal, clock, minSeq: options.minSeq ?? (() => 1), notice });
   const sender = createSender({
     http,

@@ -9,6 +9,7 @@
 import type { Readable } from 'node:stream';
 import { Agent, type Dispatcher } from 'undici';
 import type { Clock } from '#base/clock.ts';
+import { DIRECT, type Egress, requestConnect } from '#base/proxy.ts';
 import type { Random } from '#base/random.ts';
 import { FarfieldError, isErrorCode } from '#kernel/errors.ts';
 import { digestOf, uuidv7 } from '#kernel/ids.ts';
@@ -24,6 +25,8 @@ export interface BrokerAddress {
 
 export interface BrokerHttpOptions {
   readonly broker: BrokerAddress;
+  /** The site's proxy and CA; by default neither. */
+  readonly egress?: Egress | undefined;
   readonly signer: Signer;
   /** Delegation and credential of the signer; empty when the signer is the long-term key itself. */
   readonly chain: readonly string[];
@@ -61,7 +64,7 @@ export function createBrokerHttp(options: BrokerHttpOptions): BrokerHttp {
   const { broker, signer, chain, clock, random } = options;
   // Two sockets: one is taken for good by the event stream; HTTP/1.1 pipelining would put a submit behind a long read.
   const agent = new Agent({
-    connect: { ca: broker.ca },
+    connect: requestConnect(options.egress ?? DIRECT, broker.url, broker.ca),
     connections: 8,
     pipelining: 1,
     bodyTimeout: 0,
