@@ -65,6 +65,7 @@ interface Known extends JobText {
   readonly since: number;
   state: JobState;
   seen: boolean;
+  restarts: number | undefined;
   absentLooks: number;
 }
 
@@ -78,6 +79,9 @@ export function createBatchScheduler(options: BatchOptions): BatchScheduler {
     cancel: (text, graceMs) => jobs.cancel(text, graceMs),
     onEnd: (listener) => void jobs.endListeners.push(listener),
     onAbsent: (listener) => void jobs.absentListeners.push(listener),
+    onState: (listener) => void jobs.stateListeners.push(listener),
+    find: (request) => jobs.find(request),
+    namesNodes: options.driver.namesNodes === true,
     [Symbol.dispose]: () => jobs.dispose(),
   };
 }
@@ -85,6 +89,7 @@ export function createBatchScheduler(options: BatchOptions): BatchScheduler {
 class Jobs {
   readonly endListeners: ((job: string, why: string, cause: EndCause) => void)[] = [];
   readonly absentListeners: ((job: string, why: string) => void)[] = [];
+  readonly stateListeners: ((job: string, state: JobState, restarts: number | undefined) => void)[] = [];
   readonly #o: BatchOptions;
   #driver: Driver;
   #probed: boolean;
@@ -184,6 +189,24 @@ class Jobs {
     }
   }
 
+  /** Of a life that ended between its submit and the answer. */
+  async find(request: Parameters<Scheduler['submit']>[0]): Promise<string | undefined> {
+    const { name, wallS } = jobSpec(request, this.#o);
+    for (const waitMs of [0, ...FIND_WAITS_MS]) {
+      await this.#o.clock.sleep(waitMs, this.#stop.signal);
+      const found = await this.#one(() => this.#find(name));
+      if (found === undefined) continue;
+      const [seen] = found.slice(-1);
+      if (seen === undefined) return undefined;
+      const job = JSON.stringify({ id: seen.id, name, wallS } satisfies JobText);
+      this.#know(job);
+      this.#arm();
+      return job;
+    }
+    this.#strays.add(name);
+    throw new FarfieldError('E_TIMEOUT', `${this.#driver.name} does not say whether it has a job ${name}`);
+  }
+
   /** T4: the id of the job that an unclear submit made; throws where there is none, or nobody can say. */
   async #settle(name: string, why: string): Promise<string> {
     for (const waitMs of FIND_WAITS_MS) {
@@ -231,6 +254,7 @@ class Jobs {
       since: this.#o.clock.mono(),
       state: { kind: 'unknown', why: 'not asked yet' },
       seen: false,
+      restarts: undefined,
       absentLooks: 0,
     };
     this.#known.set(job, known);
@@ -319,13 +343,17 @@ class Jobs {
     known.seen = true;
     known.absentLooks = 0;
     known.state = refined(seen, known.wallS);
+    known.restarts = seen.restarts ?? known.restarts;
     // A word that we do not know: the next source may say it in another.
     if (known.state.kind === 'unknown') {
+      if (!strange.has(known))
+        for (const listener of this.stateListeners) listener(known.job, known.state, known.restarts);
       strange.add(known);
       return false;
     }
     strange.delete(known);
     if (known.state.kind === 'ended') this.#ended(known, known.state);
+    else for (const listener of this.stateListeners) listener(known.job, known.state, known.restarts);
     return true;
   }
 

@@ -90,6 +90,8 @@ export interface Finder {
 
 export interface Driver {
   readonly name: string;
+  /** Its listings name nodes as a pilot on them names itself (SLURMD_NODENAME). */
+  readonly namesNodes?: boolean;
   /** Variables of the agent's environment that the scheduler's commands need to find their server. */
   readonly passEnv: readonly string[];
   render(spec: JobSpec): Rendered;

@@ -92,4 +92,13 @@ export interface Scheduler {
    * that forgot a job may still run it.
    */
   onAbsent?(listener: (job: string, why: string) => void): void;
+  /** What a look said of a job that is not over, and how often the site started it again where it says so. */
+  onState?(listener: (job: string, state: JobState, restarts: number | undefined) => void): void;
+  /**
+   * The job of a block whose submit was never answered; undefined where there is none for certain. Throws where nobody can say
+   * in time. Absent: a submit without an answer made no job.
+   */
+  find?(request: BlockRequest): Promise<string | undefined>;
+  /** Nodes are named as pilots name themselves: one that is not of its job can be told. */
+  readonly namesNodes?: boolean;
 }

@@ -323,6 +323,7 @@ function directives(spec: JobSpec): string[] {
 export function createSlurm(json = false): Driver {
   return {
     name: 'slurm',
+    namesNodes: true,
     passEnv: ['SLURM_CONF', 'SLURM_CLUSTERS'],
     render: (spec) => ({
       files: [

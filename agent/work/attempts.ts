@@ -64,9 +64,9 @@ export class Attempts {
   }
 
   /** Ends leases of which nobody knows the outcome. */
-  giveBack(held: readonly HeldItem[], why: string): Promise<void> {
+  giveBack(held: readonly HeldItem[], why: string, charged = false): Promise<void> {
     if (held.length === 0) return Promise.resolve();
-    const failure = { charged: false, unknown: true, code: 'E_OUTCOME_UNKNOWN', message: why, meas: {} };
+    const failure = { charged, unknown: true, code: 'E_OUTCOME_UNKNOWN', message: why, meas: {} };
     return this.#return(held.map((each) => ({ held: each, failure })));
   }
 

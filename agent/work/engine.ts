@@ -6,7 +6,7 @@ import { Attempts, heldOf, holds } from './attempts.ts';
 import { createEndings, type Ending, type Endings, type Sealed, type SealedItem, sealEndings } from './endings.ts';
 import { createGates, type Gates } from './gates.ts';
 import { isOpen, itemKey, splitKey, type TicketToken, type Work } from './mirror.ts';
-import { createPlacement, inFlightOf, type Placement, type Runnable } from './placement.ts';
+import { createPlacement, type Demand, inFlightOf, type Placement, type Runnable } from './placement.ts';
 import type { AttemptEnd, EngineOptions, LaunchItem, Offer, PilotPort } from './ports.ts';
 
 /** Of kernel/tokens/pack.ts: what a receipt has room for. */
@@ -84,8 +84,10 @@ export class Engine {
     // A queue means that others were first; staged items are not ready.
     if (this.#placement.waiting > 0 || items.some((i) => work.payloads.get(i)?.needsFiles === true)) return undefined;
     if (!this.#gates.hasRoom(work.limits, items.length)) return undefined;
+    const needMs = this.#placement.needMs(this.#o.specs.of(work).specNo, work);
     for (const pilot of this.#pilots.values()) {
-      if (pilot.slots - inFlightOf(pilot) < items.length) continue;
+      if ((pilot.places?.(work) ?? pilot.slots) - inFlightOf(pilot) < items.length) continue;
+      if (pilot.takes?.(work, needMs) === false) continue;
       this.#count(pilot, work, items.length);
       this.#leaseEpoch += 1;
       return { pilot, leaseEpoch: this.#leaseEpoch, count: items.length };
@@ -167,11 +169,22 @@ export class Engine {
     this.#busySince.delete(pilot.no);
   }
 
-  /** The pilot is dead: what it held starts again elsewhere, uncharged. */
-  async lost(pilotNo: number, why: string): Promise<void> {
+  /** The pilot is dead: what it held starts again elsewhere, uncharged unless its own hunger ended the pilot. */
+  async lost(pilotNo: number, why: string, charged = false): Promise<void> {
     this.#pilots.delete(pilotNo);
     this.#busySince.delete(pilotNo);
-    await this.#attempts.giveBack(this.#leasesOf(pilotNo), why);
+    await this.#attempts.giveBack(this.#leasesOf(pilotNo), why, charged);
+  }
+
+  /** What waits for a place, and how much of it there is. */
+  demands(): Demand[] {
+    return this.#placement.demands();
+  }
+
+  /** Items that a connected pilot holds. */
+  heldBy(pilotNo: number): number {
+    const pilot = this.#pilots.get(pilotNo);
+    return pilot === undefined ? 0 : inFlightOf(pilot);
   }
 
   /** Resolves when every outcome of this message is committed, so that the pilot may forget it. */
@@ -436,6 +449,11 @@ export class Engine {
     const since = this.#busySince.get(pilotNo);
     const first = ends[0] === undefined ? undefined : this.works.get(splitKey(ends[0].key).ticketNo);
     if (pilot === undefined || since === undefined || first === undefined) return;
+    for (const { key, meas, status } of ends) {
+      const work =
+        status === 'succeeded' && meas.ms?.run !== undefined ? this.works.get(splitKey(key).ticketNo) : undefined;
+      if (work !== undefined) this.#placement.learn(this.#o.specs.of(work).specNo, meas.ms?.run ?? 0);
+    }
     const now = this.#o.clock.mono();
     this.#placement.measure(this.#o.specs.of(first).specNo, ends.length, now - since, pilot.slots);
     if (inFlightOf(pilot) > ends.length) this.#busySince.set(pilotNo, now);

@@ -5,7 +5,9 @@
  *  P1 First come, first served within a spec; specs take turns, so a long batch delays nobody else by more than a window.
  *  P2 A slot is given about WINDOW_MS of measured work ahead, at most MAX_WINDOW items; before the first measurement one
  *     item. So a pilot's death costs little, and no-ops do not wait for a round trip each.
- *  P3 Work that may start only once is never given ahead: a start that did not happen could not be told from one that did.
+ *  P3 An item goes only where it can end in time: learned durations decide, and the time-out that its signer allows before
+ *     there are any.
+ *  P4 Work that may start only once is never given ahead: a start that did not happen could not be told from one that did.
  */
 import type { Work } from './mirror.ts';
 
@@ -13,6 +15,14 @@ export const WINDOW_MS = 20;
 export const MAX_WINDOW = 512;
 /** Weight of a new measurement: a spec's durations vary, one slow item should not end the batching. */
 const SMOOTHING = 0.3;
+/** The longest of so many is about their 97th percentile; older ones were of other arguments. */
+const RUNS_KEPT = 32;
+/** And the next one may be a little longer. */
+const RUN_MARGIN = 1.25;
+/** A runner's start and a model's load. */
+const START_MARGIN_MS = 2000;
+/** Below it pilots do not say how long an item ran. */
+const SHORT_MS = 50;
 
 export interface Runnable {
   readonly work: Work;
@@ -25,6 +35,22 @@ export interface Place {
   readonly slots: number;
   /** Items leased to it and not ended, by spec. */
   readonly inFlight: Map<number, number>;
+  /** Whether this work may go there, if an item of it takes `needMs` at most; left out: all may. */
+  readonly takes?: (work: Work, needMs: number) => boolean;
+  /** Items of this work that may run there at once, where that is not `slots`. */
+  readonly places?: (work: Work) => number;
+  /** Nothing is given ahead: a slot has what it runs. */
+  readonly single?: boolean;
+}
+
+/** What waits of one spec. */
+export interface Demand {
+  readonly work: Work;
+  readonly waiting: number;
+  /** Milliseconds of one slot for one item; undefined before the first measurement. */
+  readonly paceMs: number | undefined;
+  /** How long one of them may take. */
+  readonly needMs: number;
 }
 
 export interface Placement {
@@ -33,6 +59,12 @@ export interface Placement {
   take(place: Place): readonly Runnable[];
   /** `count` items of a spec took `ms` on a pilot of `slots` slots. */
   measure(specNo: number, count: number, ms: number, slots: number): void;
+  /** One long item of a spec ran this long. */
+  learn(specNo: number, ms: number): void;
+  /** How long an item of this spec may take. */
+  needMs(specNo: number, work: Work): number;
+  /** What waits, by spec. */
+  demands(): Demand[];
   readonly waiting: number;
 }
 
@@ -45,6 +77,7 @@ interface Line {
 export function createPlacement(isRunnable: (item: Runnable) => boolean): Placement {
   const lines = new Map<number, Line>();
   const itemMs = new Map<number, number>();
+  const runs = new Map<number, number[]>();
   let turn = 0;
   let waiting = 0;
 
@@ -53,10 +86,19 @@ export function createPlacement(isRunnable: (item: Runnable) => boolean): Placem
     return ms === undefined ? 1 : Math.max(1, Math.min(MAX_WINDOW, Math.floor(WINDOW_MS / Math.max(ms, 0.001))));
   };
 
-  const room = (place: Place, specNo: number): number => {
-    const ahead = window(specNo);
+  const room = (place: Place, specNo: number, { work }: Runnable): number => {
+    const ahead = isSingle(place, work) ? 1 : window(specNo);
+    const slots = place.places?.(work) ?? place.slots;
     // One window runs while the next one is on its way, so that a slot never waits for the link; a slow spec has no need.
-    return (ahead > 1 ? 2 * ahead : 1) * place.slots - inFlightOf(place);
+    return (ahead > 1 ? 2 * ahead : 1) * slots - inFlightOf(place);
+  };
+
+  const needMs = (specNo: number, work: Work): number => {
+    const allowed = work.token.claims.run.timeoutS * 1000;
+    const known = runs.get(specNo);
+    const ms = itemMs.get(specNo);
+    if (known !== undefined) return Math.min(allowed, Math.max(...known) * RUN_MARGIN + START_MARGIN_MS);
+    return ms !== undefined && ms < SHORT_MS ? Math.min(allowed, START_MARGIN_MS) : allowed;
   };
 
   const pull = (specNo: number, line: Line, limit: number): Runnable[] => {
@@ -64,7 +106,7 @@ export function createPlacement(isRunnable: (item: Runnable) => boolean): Placem
     while (taken.length < limit && line.head < line.items.length) {
       const item = line.items[line.head] as Runnable;
       if (isRunnable(item)) {
-        if (onlyOnce(item) && taken.length > 0) break;
+        if (taken.length > 0 && onlyOnce(item)) break;
         taken.push(item);
       }
       line.head += 1;
@@ -92,9 +134,10 @@ export function createPlacement(isRunnable: (item: Runnable) => boolean): Placem
         const specNo = specs[(turn + k) % specs.length] as number;
         const line = lines.get(specNo) as Line;
         const next = line.items[line.head];
-        const free = room(place, specNo);
-        const limit = next !== undefined && onlyOnce(next) ? place.slots - inFlightOf(place) : free;
-        if (limit <= 0) continue;
+        if (next === undefined) continue;
+        const limit = room(place, specNo, next);
+        // Asked last: most lines that wait do so for a slot.
+        if (limit <= 0 || place.takes?.(next.work, needMs(specNo, next.work)) === false) continue;
         const items = pull(specNo, line, Math.min(limit, MAX_WINDOW));
         if (items.length === 0) continue;
         turn += 1;
@@ -108,10 +151,30 @@ export function createPlacement(isRunnable: (item: Runnable) => boolean): Placem
       const before = itemMs.get(specNo);
       itemMs.set(specNo, before === undefined ? now : before + SMOOTHING * (now - before));
     },
+    learn(specNo, ms) {
+      const known = runs.get(specNo) ?? [];
+      known.push(ms);
+      if (known.length > RUNS_KEPT) known.shift();
+      runs.set(specNo, known);
+    },
+    needMs,
+    demands() {
+      return [...lines].flatMap(([specNo, line]) => {
+        const work = line.items[line.head]?.work;
+        if (work === undefined) return [];
+        const waitingHere = line.items.length - line.head;
+        return [{ work, waiting: waitingHere, paceMs: itemMs.get(specNo), needMs: needMs(specNo, work) }];
+      });
+    },
     get waiting() {
       return waiting;
     },
   };
+}
+
+/** P2 has no place where a start counts, or where a block is one call's. */
+function isSingle(place: Place, work: Work): boolean {
+  return place.single === true || work.token.claims.run.maxStarts === 1;
 }
 
 function onlyOnce({ work }: Runnable): boolean {

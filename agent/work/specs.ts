@@ -17,6 +17,8 @@ export interface SpecOptions {
   /** Folder of a model by its digest, or undefined when the endpoint does not have it. */
   readonly modelRoot: (digest: string) => string | undefined;
   readonly threadsPerSlot: number;
+  /** Work of different groups runs in different blocks (blocks/groups.ts): it waits in lines of its own. */
+  readonly groupOf?: (work: Work) => string;
 }
 
 export interface Specs {
@@ -34,6 +36,7 @@ export function createSpecs(options: SpecOptions): Specs {
       const made = build(options, work);
       const key = JSON.stringify([
         made.poolKey,
+        options.groupOf?.(work) ?? '',
         made.timeoutS,
         made.maxBytes,
         Buffer.from(made.uncertainty).toString(),
