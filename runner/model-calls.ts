@@ -7,28 +7,22 @@
  *  C3 Whatever fails, fails its item alone; a partial result is removed.
  */
 import { readFileSync, rmSync, statSync } from 'node:fs';
+import { join } from 'node:path';
 import { versions as nodeVersions } from 'node:process';
 import type { Clock } from '#base/clock.ts';
-import { createSeededRandom } from '#base/random.ts';
 import { FarfieldError } from '#kernel/errors.ts';
 import type { RunnerItem } from '#protos/runner.ts';
 import type { Call, CallAdapter, CallArg, CallLoad, CallResult } from './adapters/adapter.ts';
 import { ortVersion } from './adapters/ort.ts';
-import { Collected } from './collected.ts';
 import { goldenDistance } from './golden.ts';
 import { createHdf5Loader } from './hdf5/library.ts';
-import { type Phases, runJob } from './job.ts';
 import { Lanes } from './lanes.ts';
 import { chooseVariant, type OpenModel, openModel, openOnnx, type VariantChoice } from './model.ts';
+import { beginPass, chooseMethod, samplesWish, truthWish } from './pass.ts';
 import { compileRows, type RowPlan } from './rows.ts';
-import { createHdf5Sink, createNpySink, type RowSink, type UncertaintyColumns } from './sinks.ts';
-import { openSource, type RowSource, type SourceTools } from './sources.ts';
+import { createHdf5Sink, createNpySink } from './sinks.ts';
+import { openSource, type SourceTools } from './sources.ts';
 import { type OpenCalibration, openModelCalibration } from './uncertainty/calibration.ts';
-import { mustBeClasses } from './uncertainty/classes.ts';
-import { createRowJudge, type RowJudge } from './uncertainty/judge.ts';
-import { boundsText, reportTrust, reportUncertainty } from './uncertainty/report.ts';
-import { type Sampled, sampleSymmetries } from './uncertainty/sampling.ts';
-import { compileSymmetries } from './uncertainty/symmetry.ts';
 import { NO_MEMORY, remember, type TrustMemory, trustRank } from './uncertainty/trust-memory.ts';
 
 /** What `load` made; it lives until `close`. */
@@ -119,196 +113,30 @@ function ownVersions(): Record<string, string> {
 
 /** One item from its arguments to its result. Everything opened here is closed here, in reverse, whatever happens. */
 async function runItem(loaded: Loaded, call: Call, clock: Clock): Promise<CallResult & { rows: number }> {
-  const started = clock.mono();
-  const { open, plan, lanes, tools } = loaded;
-  const { output } = plan;
-  const wish = chooseMethod(call.item, loaded);
-  const args = chooseArgs(call.args, open);
-  const input = open.model.inputs[0] as OpenModel['model']['inputs'][number];
-  const rowShape = input.shape.slice(1).filter((n) => n !== 1);
-  using samples = await openSource(args.samples, { rowShape, stored: input.stored, dataset: input.dataset }, tools);
-  const truthWish = {
-    rowShape: output.classes === undefined ? [output.columns] : [],
-    stored: undefined,
-    dataset: undefined,
-  };
-  using truth = args.truth === undefined ? undefined : await openSource(args.truth, truthWish, tools);
-  if (truth !== undefined && truth.rows !== samples.rows) {
-    throw new FarfieldError(
-      'E_INPUT',
-      `${truth.name} has ${truth.rows} rows, ${samples.name} has ${samples.rows}; they must be the same`,
-    );
-  }
+  const { lanes, tools } = loaded;
+  const { item } = call;
+  const method = chooseMethod(item.uncertainty, loaded);
+  const args = chooseArgs(call.args, loaded.open);
+  using samples = await openSource(args.samples, samplesWish(loaded), tools);
+  using truth = args.truth === undefined ? undefined : await openSource(args.truth, truthWish(loaded), tools);
   const library = samples.format === 'hdf5' ? await tools.hdf5() : undefined;
   call.onCancel = () => lanes.cancel();
-  const sampled = wish.sampling ? await sampleItem(loaded, call, samples, clock) : undefined;
-  const { calibration } = wish;
-  const judge = createRowJudge({
-    model: open.model,
-    columns: output.columns,
-    calibration,
-    level: wish.level,
-    spreads: sampled,
-  });
-  using sink =
-    library === undefined
-      ? createNpySink(call.item.outDir, samples.rows, output.columns)
-      : createHdf5Sink(
-          library,
-          call.item.outDir,
-          samples.rows,
-          output,
-          calibration === undefined ? undefined : columnsOf(loaded, calibration, judge, sampled),
-        );
-  const collected = new Collected(loaded, truth !== undefined);
-  const phases = await runJob({
-    clock,
-    lanes,
-    plan: {
-      sampleSize: plan.sample.size,
-      columns: output.columns,
-      baselines: plan.baselines,
-      signals: calibration?.value.reference === undefined ? 0 : plan.signals,
-    },
-    samples: collected.hashing(samples),
+  using pass = await beginPass(loaded, {
+    samples,
     truth,
-    finished: (from, rows, results, labels) => {
-      if (labels !== undefined && output.classes !== undefined) mustBeClasses(from, labels, output.classes);
-      const said = judge.add(from, rows, results, labels);
-      collected.add(rows, results, labels);
-      sink.write(from, rows, results, said);
-    },
+    method,
+    seed: item.seed ?? 0,
+    clock,
     cancelled: () => call.cancelled,
     progress: (done, total, perSecond) => call.progress(done, total, perSecond),
+    createSink: (output, uncertainty) =>
+      library === undefined
+        ? createNpySink(item.outDir, samples.rows, output.columns)
+        : createHdf5Sink(library, { path: join(item.outDir, 'result.h5'), rows: samples.rows, output, uncertainty }),
   });
-  return commit(loaded, call, sink, samples, { collected, judge, calibration }, { phases, started, clock });
-}
-
-/** What a caller asked for, as far as this model has it. */
-interface Method {
-  readonly calibration: OpenCalibration | undefined;
-  readonly sampling: boolean;
-  readonly level: number | undefined;
-}
-
-/**
- * A method that the model lacks the means for is refused, not ignored: a caller who asked for a radius must not take its
- * absence for a small one. `l2`, which is what clients ask for by default, has radii where there is a calibration.
- */
-function chooseMethod({ uncertainty }: RunnerItem, { open, calibration }: Loaded): Method {
-  const { method = 'l2', level = 0.95 } = uncertainty ?? {};
-  const refuse = (what: string): never => {
-    throw new FarfieldError('E_INPUT', `uncertainty ${JSON.stringify(method.slice(0, 40))}: ${what}`);
-  };
-  if (method === 'none') return { calibration: undefined, sampling: false, level: undefined };
-  if (!(level > 0 && level < 1)) refuse(`the level is ${level}; it lies between 0 and 1`);
-  if (method === 'l2') return { calibration, sampling: false, level };
-  if (method !== 'conformal' && method !== 'symmetry')
-    return refuse('is not served here; none, l2, conformal and symmetry are');
-  if (calibration === undefined)
-    refuse(
-      `the model ${open.model.name} has no error calibration; ask for l2, or make one with \`farfield model calibrate\``,
-    );
-  if (method === 'conformal') return { calibration, sampling: false, level };
-  if (open.model.uncertainty?.symmetries === undefined) refuse(`the model ${open.model.name} declares no symmetries`);
-  return { calibration, sampling: true, level };
-}
-
-/** Predictions of some rows under the model's symmetries. */
-function sampleItem(loaded: Loaded, call: Call, samples: RowSource, clock: Clock): Promise<Sampled> {
-  const { open, plan, lanes } = loaded;
-  const symmetries = compileSymmetries(open.model, plan.sample, plan.output.columns);
-  if (symmetries === undefined) throw new TypeError('no symmetries are declared');
-  return sampleSymmetries({
-    clock,
-    lanes,
-    plan,
-    samples,
-    symmetries,
-    random: createSeededRandom(call.item.seed ?? 0),
-    wanted: call.item.uncertainty?.samples ?? 0,
-    cancelled: () => call.cancelled,
-  });
-}
-
-function columnsOf(
-  { open }: Loaded,
-  calibration: OpenCalibration,
-  judge: RowJudge,
-  sampled: Sampled | undefined,
-): UncertaintyColumns {
-  const { groups } = open.model;
-  return {
-    levels: judge.levels,
-    classes: judge.classes,
-    reference: calibration.value.reference !== undefined,
-    bounds: boundsText(calibration),
-    units: calibration.value.units,
-    groups: groups === undefined ? 'all rows' : `${groups.by} from ${groups.edges.join(', ')}`,
-    sampled,
-  };
-}
-
-/** Writes what is known only at the end, and answers. */
-function commit(
-  loaded: Loaded,
-  call: Call,
-  sink: RowSink,
-  samples: RowSource,
-  {
-    collected,
-    judge,
-    calibration,
-  }: { collected: Collected; judge: RowJudge; calibration: OpenCalibration | undefined },
-  timing: { phases: Phases; started: number; clock: Clock },
-): CallResult & { rows: number } {
-  const { open, variant, lanes, versions } = loaded;
-  const { clock, phases, started } = timing;
-  const at = clock.mono();
-  const summary = collected.summary(samples.rows);
-  const inputDigest = collected.inputDigest();
-  const trust = reportTrust(calibration, judge);
-  loaded.memory = remember(loaded.memory, trust);
-  const uncertainty =
-    calibration === undefined ? undefined : reportUncertainty(calibration, judge, variant.variant.sha256);
-  sink.commit({
-    model: open.model.name,
-    model_version: open.model.version,
-    model_digest: `sha256:${open.digest}`,
-    variant: variant.name,
-    input: samples.name,
-    input_rows_digest: inputDigest,
-    versions: JSON.stringify(versions),
-    summary: JSON.stringify(summary),
-    trust: JSON.stringify(trust),
-    ...(calibration === undefined ? {} : { calibration_digest: calibration.digest }),
-  });
-  const value = settle(call.item, sink.path);
-  phases.writeMs += clock.mono() - at;
-  const rep = {
-    model: {
-      name: open.model.name,
-      version: open.model.version,
-      digest: `sha256:${open.digest}`,
-      variant: variant.name,
-    },
-    versions,
-    lanes: lanes.count,
-    batch: lanes.batch,
-    inputRowsDigest: inputDigest,
-    phases: { ...rounded(phases), totalMs: Math.round((clock.mono() - started) * 10) / 10 },
-    summary,
-    trust,
-    ...(uncertainty === undefined ? {} : { uncertainty }),
-  };
-  return { type: samples.format, value, rep, rows: samples.rows };
-}
-
-/** A tenth of a millisecond is finer than what repeats. */
-function rounded(phases: Phases): Phases {
-  return Object.fromEntries(
-    Object.entries(phases).map(([k, v]) => [k, Math.round((v as number) * 10) / 10]),
-  ) as unknown as Phases;
+  const { path, rep } = await pass.run();
+  loaded.memory = remember(loaded.memory, rep.trust);
+  return { type: samples.format, value: settle(item, path), rep: { ...rep }, rows: samples.rows };
 }
 
 /** A small result goes back inline; one over the item's limit stays where it is, and is named. */

@@ -4,6 +4,8 @@
  * HDF5: /pred f4[n, columns], /row_index u4[n], /flags u1[n], attributes of provenance, the summary as JSON text; with an error
  * calibration /uq/radius f4[n, levels] (of a classifier /uq/set u1[n, levels, classes]), /uq/group u1[n], /uq/ood_p f4[n]; of
  * sampled rows /uq/tta_rows u4[k], /uq/tta_spread f4[k], /uq/tta_bias f4[k].
+ * A shard whose rows were compared with labels carries what a merged comparison is made of: /compared/truth f8[n, k],
+ * /compared/feature f4[n], /compared/baseline f4[n, baselines, columns].
  * .npy: the predictions alone; what the flags say is counted in the summary.
  */
 import { closeSync, openSync, renameSync, rmSync, writeSync } from 'node:fs';
@@ -12,6 +14,7 @@ import { FarfieldError } from '#kernel/errors.ts';
 import type { Hdf5Library } from './hdf5/library.ts';
 import { Hdf5Writer } from './hdf5/writer.ts';
 import { npyHeader } from './npy.ts';
+import type { OutputWords } from './post.ts';
 import type { RowResults } from './rows.ts';
 import { flagLegend } from './uncertainty/flags.ts';
 import { NO_GROUP, type RowUncertainty } from './uncertainty/judge.ts';
@@ -22,8 +25,8 @@ export type Attributes = Readonly<Record<string, string | number>>;
 
 export interface RowSink extends Disposable {
   readonly path: string;
-  /** The first `rows` rows of `results`, which are rows [from, from + rows) of the input. */
-  write(from: number, rows: number, results: RowResults, said?: RowUncertainty): void;
+  /** The first `rows` rows of `results`, which are rows [from, from + rows) of the source. */
+  write(from: number, rows: number, results: RowResults, said?: RowUncertainty, truth?: Float64Array): void;
   /** Finishes the file; before this it does not exist under its name. */
   commit(attributes: Attributes): void;
 }
@@ -44,43 +47,51 @@ export interface UncertaintyColumns {
 /** 32 KiB of predictions a chunk: a reader that wants a few rows inflates little, and 13,799 rows make four chunks. */
 const CHUNK_ROWS = 4096;
 
+/** Values a row of what a shard's comparison with labels is made of. */
+export interface ComparedColumns {
+  readonly truth: number;
+  readonly baselines: number;
+}
+
+export interface Hdf5SinkOptions {
+  readonly path: string;
+  readonly rows: number;
+  readonly output: Pick<OutputWords, 'columns' | 'axes' | 'units'>;
+  readonly uncertainty?: UncertaintyColumns | undefined;
+  /** Row of the whole input that is the source's first; 0 unless it is a part. */
+  readonly firstRow?: number;
+  readonly compared?: ComparedColumns | undefined;
+  /** fsync before the file gets its name: for whoever does not copy and sync it himself. */
+  readonly durable?: boolean;
+}
+
 /**
  * A result file with every row's prediction, flags and index. The index is redundant for a whole file and needed for
  * a shard of one; having it always keeps one format.
  */
-export function createHdf5Sink(
-  library: Hdf5Library,
-  outDir: string,
-  rows: number,
-  output: { readonly columns: number; readonly axes: readonly string[]; readonly units: string },
-  uncertainty?: UncertaintyColumns,
-): RowSink {
-  const path = join(outDir, 'result.h5');
-  const writer = new Hdf5Writer(library, path, { chunkRows: CHUNK_ROWS, durable: false });
+export function createHdf5Sink(library: Hdf5Library, options: Hdf5SinkOptions): RowSink {
+  const { path, rows, output, uncertainty, firstRow = 0, compared, durable = false } = options;
+  const writer = new Hdf5Writer(library, path, { chunkRows: CHUNK_ROWS, durable });
   try {
     writer.createDataset('/pred', 'f4', [rows, output.columns]);
     writer.createDataset('/row_index', 'u4', [rows]);
     writer.createDataset('/flags', 'u1', [rows]);
-    if (uncertainty !== undefined) declareUncertainty(writer, rows, output.columns, uncertainty);
+    if (uncertainty !== undefined) declareUncertainty(writer, firstRow, rows, output.columns, uncertainty);
+    if (compared !== undefined) declareCompared(writer, rows, output.columns, compared);
   } catch (reason) {
     writer[Symbol.dispose]();
     throw reason;
   }
   return {
     path,
-    write(from, n, results, said) {
+    write(from, n, results, said, truth) {
+      const index = Uint32Array.from({ length: n }, (_, i) => firstRow + from + i);
       writer.writeRows('/pred', from, n, bytesOf(results.predictions, n * output.columns));
-      writer.writeRows(
-        '/row_index',
-        from,
-        n,
-        bytesOf(
-          Uint32Array.from({ length: n }, (_, i) => from + i),
-          n,
-        ),
-      );
+      writer.writeRows('/row_index', from, n, bytesOf(index, n));
       writer.writeRows('/flags', from, n, results.flags.subarray(0, n));
       if (said !== undefined && uncertainty !== undefined) writeUncertainty(writer, from, n, output.columns, said);
+      if (truth !== undefined && compared !== undefined)
+        writeCompared(writer, from, n, output.columns, { compared, results, truth });
     },
     commit(attributes) {
       writer.attribute('/pred', 'units', output.units);
@@ -94,7 +105,40 @@ export function createHdf5Sink(
   };
 }
 
-function declareUncertainty(writer: Hdf5Writer, rows: number, columns: number, u: UncertaintyColumns): void {
+function declareCompared(writer: Hdf5Writer, rows: number, columns: number, compared: ComparedColumns): void {
+  writer.createGroup('/compared');
+  writer.createDataset('/compared/truth', 'f8', [rows, compared.truth]);
+  writer.createDataset('/compared/feature', 'f4', [rows]);
+  if (compared.baselines > 0) writer.createDataset('/compared/baseline', 'f4', [rows, compared.baselines, columns]);
+}
+
+function writeCompared(
+  writer: Hdf5Writer,
+  from: number,
+  n: number,
+  columns: number,
+  { compared, results, truth }: { compared: ComparedColumns; results: RowResults; truth: Float64Array },
+): void {
+  writer.writeRows('/compared/truth', from, n, bytesOf(truth, n * compared.truth));
+  writer.writeRows('/compared/feature', from, n, bytesOf(results.features, n));
+  if (compared.baselines === 0) return;
+  const rows = new Float32Array(n * compared.baselines * columns);
+  for (let row = 0, at = 0; row < n; row++) {
+    for (const values of results.baselines) {
+      rows.set(values.subarray(row * columns, (row + 1) * columns), at);
+      at += columns;
+    }
+  }
+  writer.writeRows('/compared/baseline', from, n, bytesOf(rows, rows.length));
+}
+
+function declareUncertainty(
+  writer: Hdf5Writer,
+  firstRow: number,
+  rows: number,
+  columns: number,
+  u: UncertaintyColumns,
+): void {
   const levels = u.levels.length;
   writer.createGroup('/uq');
   if (u.classes) writer.createDataset('/uq/set', 'u1', [rows, levels, columns]);
@@ -104,7 +148,7 @@ function declareUncertainty(writer: Hdf5Writer, rows: number, columns: number, u
   if (u.sampled === undefined) return;
   const { rows: at, u: spread, bias } = u.sampled;
   for (const [name, stored, values] of [
-    ['/uq/tta_rows', 'u4', Uint32Array.from(at)],
+    ['/uq/tta_rows', 'u4', Uint32Array.from(at, (row) => firstRow + row)],
     ['/uq/tta_spread', 'f4', spread],
     ['/uq/tta_bias', 'f4', bias],
   ] as const) {
@@ -171,6 +215,6 @@ export function createNpySink(outDir: string, rows: number, columns: number): Ro
 }
 
 /** The bytes of the first `length` values, without a copy. */
-function bytesOf(values: Float32Array | Uint32Array, length: number): Uint8Array {
-  return new Uint8Array(values.buffer, values.byteOffset, length * 4);
+function bytesOf(values: Float32Array | Float64Array | Uint32Array, length: number): Uint8Array {
+  return new Uint8Array(values.buffer, values.byteOffset, length * values.BYTES_PER_ELEMENT);
 }

@@ -61,7 +61,7 @@ export function reportUncertainty(
 }
 
 /** The job's own verdict, with digits enough to read. */
-export function reportTrust(calibration: OpenCalibration | undefined, rows: RowJudge): Trust {
+export function reportTrust(calibration: OpenCalibration | undefined, rows: Pick<RowJudge, 'statistics'>): Trust {
   const trust = judge(calibration, rows.statistics());
   return {
     ...trust,
