@@ -14,7 +14,7 @@ import { readFileSync } from 'node:fs';
 import { request as requestPlain } from 'node:http';
 import { type RequestOptions, request as requestTls } from 'node:https';
 import { BlockList, isIP, type Socket } from 'node:net';
-import { type ConnectionOptions, type TLSSocket, connect as tlsConnect } from 'node:tls';
+import { type ConnectionOptions, getCACertificates, type TLSSocket, connect as tlsConnect } from 'node:tls';
 import { FarfieldError } from '#kernel/errors.ts';
 
 /** As the environment or a configuration file says it. */
@@ -34,6 +34,8 @@ export interface SiteProxy {
   readonly secure: boolean;
   /** Scheme, host and port: no password. */
   readonly shown: string;
+  /** PEM that its own certificate may be by, besides the well-known authorities. */
+  readonly ca: string | undefined;
   /** `user:password`, if it wants one. */
   readonly credentials: () => string | undefined;
 }
@@ -61,17 +63,18 @@ export function egressFromEnv(env: Readonly<Record<string, string | undefined>>)
 }
 
 export function openEgress(options: EgressOptions): Egress {
-  const proxy = options.proxy === undefined ? undefined : parseProxy(options.proxy);
+  const ca = options.caFile === undefined ? undefined : readCa(options.caFile);
+  const proxy = options.proxy === undefined ? undefined : parseProxy(options.proxy, ca);
   const direct = parseNoProxy(options.noProxy ?? '');
   return {
-    ca: options.caFile === undefined ? undefined : readCa(options.caFile),
+    ca,
     proxyFor: (host, port) => (isLoopback(host) || direct(host, port) ? undefined : proxy),
   };
 }
 
-function parseProxy(text: string): SiteProxy {
+function parseProxy(text: string, ca: string | undefined): SiteProxy {
   // `proxy:3128` is common; a URL without a scheme would take the host for one.
-  const url = URL.parse(/^[a-z]+:\/\//i.test(text) ? text : `http://${text}`);
+  const url = URL.parse(/^[a-z][a-z0-9+.-]*:\/\//i.test(text) ? text : `http://${text}`);
   // The text itself may hold a password, so it is not said.
   if (url === null || !/^https?:$/.test(url.protocol) || url.hostname === '')
     throw new FarfieldError('E_USAGE', 'the proxy (HTTPS_PROXY) is no address such as http://proxy.site.example:3128');
@@ -83,6 +86,7 @@ function parseProxy(text: string): SiteProxy {
     port: url.port === '' ? (secure ? 443 : 80) : Number(url.port),
     secure,
     shown: `${url.protocol}//${url.host}`,
+    ca,
     credentials: () => credentials,
   };
 }
@@ -156,6 +160,9 @@ export function openTunnel(proxy: SiteProxy, host: string, port: number, signal?
         ? {}
         : { 'proxy-authorization': `Basic ${Buffer.from(credentials).toString('base64')}` }),
     },
+    // Its own name, not that of the header: node would take that one. Addresses are no names (RFC 6066).
+    ...(proxy.secure ? { servername: isIP(proxy.host) === 0 ? proxy.host : '' } : {}),
+    ...(proxy.secure && proxy.ca !== undefined ? { ca: [...getCACertificates(), proxy.ca] } : {}),
     ...(signal === undefined ? {} : { signal }),
   };
   return new Promise((resolve, reject) => {
