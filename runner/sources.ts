@@ -6,7 +6,7 @@
  *  S2 A file that changes while it is read is an error: the digest that the pilot checked was of other bytes.
  */
 import { closeSync, fstatSync, openSync, readSync, type Stats, statSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import { FarfieldError } from '#kernel/errors.ts';
 import type { StoredType } from '#protos/model.ts';
 import type { CallArg } from './adapters/adapter.ts';
@@ -23,6 +23,8 @@ export interface RowSource extends Disposable {
   readonly shape: readonly number[];
   readonly rows: number;
   readonly stored: StoredType;
+  /** Where that is something else than what the file holds. */
+  readonly inFile?: string;
   readonly rowBytes: number;
   /** Rows that are best read together. */
   readonly chunkRows: number;
@@ -42,6 +44,11 @@ export interface SourceTools {
   /** Loaded on first use. */
   readonly hdf5: () => Promise<Hdf5Library>;
   readonly scratchDir: string;
+  /**
+   * Folders in which an HDF5 file may name other files (links, external storage, virtual data sets); none where absent. What an
+   * argument's own path may be is decided by whoever made the call, this is what a stranger's file may reach.
+   */
+  readonly linkRoots?: readonly string[];
 }
 
 const NPY_HEAD_BYTES = 66 * 1024;
@@ -77,6 +84,7 @@ async function open({ arg, bytes }: CallArg, wish: SourceWish, tools: SourceTool
       arg.name,
       (arg.at === 'file' ? arg.sel : undefined) ?? wish.dataset,
       wish,
+      tools,
       await tools.hdf5(),
     );
   }
@@ -97,10 +105,9 @@ function check(source: RowSource, wish: SourceWish): void {
     );
   }
   if (wish.stored !== undefined && !wish.stored.includes(source.stored)) {
-    throw new FarfieldError(
-      'E_INPUT',
-      `${source.name} holds ${source.stored}; this model takes ${wish.stored.join(', ')}`,
-    );
+    const { inFile, stored } = source;
+    const holds = inFile === undefined || inFile === stored ? stored : `${inFile}, which is read as ${stored}`;
+    throw new FarfieldError('E_INPUT', `${source.name} holds ${holds}; this model takes ${wish.stored.join(', ')}`);
   }
   if (source.rows > MAX_ROWS) {
     throw new FarfieldError(
@@ -127,10 +134,11 @@ function openHdf5(
   name: string,
   sel: string | undefined,
   wish: SourceWish,
+  tools: SourceTools,
   library: Hdf5Library,
 ): RowSource {
   const before = statOf(path);
-  const file = Hdf5File.open(library, path, name);
+  const file = Hdf5File.open(library, path, labelOf(name, path), { roots: tools.linkRoots ?? [] });
   try {
     const dataset = file.dataset(sel ?? onlyFitting(file, name, wish));
     return {
@@ -140,7 +148,9 @@ function openHdf5(
       readRows: (from, count, target) => {
         dataset.readRows(from, count, target);
         // Looked at after the last block: a change before it would have been found by then or not have mattered.
-        if (from + count >= dataset.info.rows) mustBeUnchanged(name, before, statOf(path));
+        if (from + count < dataset.info.rows) return;
+        mustBeUnchanged(name, before, statOf(path));
+        if (file.changed()) throw changed(name);
       },
       [Symbol.dispose]: () => {
         dataset[Symbol.dispose]();
@@ -239,5 +249,15 @@ function mustBeUnchanged(name: string, before: Stats | undefined, after: Stats |
     before.ino === after.ino &&
     before.size === after.size &&
     before.mtimeMs === after.mtimeMs;
-  if (!same) throw new FarfieldError('E_INPUT', `${name}: the file changed while it was read; the result is discarded`);
+  if (!same) throw changed(name);
+}
+
+function changed(name: string): FarfieldError {
+  return new FarfieldError('E_INPUT', `${name}: the file changed while it was read; the result is discarded`);
+}
+
+/** The argument and the file's own name, which is the caller's word; a blob has none but its digest. */
+function labelOf(name: string, path: string): string {
+  const file = basename(path);
+  return /^[0-9a-f]{32}|^inline-/.test(file) ? name : `${name} (${file})`;
 }

@@ -1,22 +1,22 @@
 /**
- * HDF5 filters by their registered number: which are built in, which come as plug-in files.
+ * HDF5 filters by their registered number: what each is called, who undoes it here, and what its own heads say.
  *
- * Checked before reading: a missing filter is then an error with a name and a remedy, and no plug-in is looked for elsewhere.
+ * Checked before anything is read: a filter that cannot be undone is an error with a name and a remedy, and no plug-in is looked
+ * for anywhere but in the folder of h5wasm-plugins.
  */
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 
 interface FilterFacts {
   readonly name: string;
-  /** File in the plug-in folder; absent where the library has the filter built in. */
+  /** File in the plug-in folder. */
   readonly plugin?: string;
 }
 
-const FILTERS: ReadonlyMap<number, FilterFacts> = new Map([
+const FILTERS: ReadonlyMap<number, FilterFacts> = new Map<number, FilterFacts>([
   [1, { name: 'deflate (gzip)' }],
   [2, { name: 'shuffle' }],
   [3, { name: 'fletcher32' }],
-  [4, { name: 'szip' }],
   [5, { name: 'nbit' }],
   [6, { name: 'scaleoffset' }],
   [307, { name: 'bzip2', plugin: 'libH5Zbz2.so' }],
@@ -24,21 +24,42 @@ const FILTERS: ReadonlyMap<number, FilterFacts> = new Map([
   [32001, { name: 'blosc', plugin: 'libH5Zblosc.so' }],
   [32004, { name: 'lz4', plugin: 'libH5Zlz4.so' }],
   [32008, { name: 'bitshuffle', plugin: 'libH5Zbshuf.so' }],
-  [32013, { name: 'zfp', plugin: 'libH5Zzfp.so' }],
   [32015, { name: 'zstd', plugin: 'libH5Zzstd.so' }],
-  [32026, { name: 'blosc2', plugin: 'libH5Zblosc2.so' }],
 ]);
 
-/** Why the filter cannot be used here, or undefined if it can. */
+/** Names of filters that are met and not read, where the file does not bring one. */
+const OTHERS: ReadonlyMap<number, string> = new Map([
+  [4, 'szip'],
+  [32013, 'zfp'],
+  [32017, 'sz'],
+  [32019, 'jpeg'],
+  [32024, 'sz3'],
+  [32026, 'blosc2'],
+]);
+
+const REMEDY = 'rewrite the data set with gzip (h5repack -f GZIP=4 IN OUT), or without compression';
+
+/** Why the filter cannot be used here and what to do, or undefined if it can. */
 export function filterProblem(id: number, nameInFile: string, plugins: string | undefined): string | undefined {
   const facts = FILTERS.get(id);
   if (facts === undefined) {
-    const printable = nameInFile.replace(/[^\x20-\x7e]/g, '?').slice(0, 60);
-    return `filter ${id}${printable === '' ? '' : ` ("${printable}")`} is not known here`;
+    const name = OTHERS.get(id) ?? nameInFile.replace(/[^\x20-\x7e]/g, '?').slice(0, 60);
+    return `filter ${id}${name === '' ? '' : ` (${name})`} is not known here; ${REMEDY}`;
   }
-  if (facts.plugin === undefined) return undefined;
-  if (plugins !== undefined && existsSync(join(plugins, facts.plugin))) return undefined;
-  return `filter ${id} (${facts.name}) needs the package h5wasm-plugins, which is not installed here`;
+  if (facts.plugin === undefined || pluginPath(id, plugins) !== undefined) return undefined;
+  return `filter ${id} (${facts.name}) needs the package h5wasm-plugins, which is not installed here; ${REMEDY}`;
+}
+
+export function filterName(id: number): string {
+  return FILTERS.get(id)?.name ?? OTHERS.get(id) ?? `filter ${id}`;
+}
+
+/** The plug-in that undoes this filter, or undefined where none is needed or there. */
+export function pluginPath(id: number, plugins: string | undefined): string | undefined {
+  const file = FILTERS.get(id)?.plugin;
+  if (file === undefined || plugins === undefined) return undefined;
+  const path = join(plugins, file);
+  return existsSync(path) ? path : undefined;
 }
 
 /** Names of the filters that can be read here. */

@@ -7,7 +7,7 @@
  *
  * Invariants
  *  H1 A path is opened only while it is allowed by a FileLease; any other is refused and remembered (`refusedPath`).
- *  H2 Filter plug-ins load from the folder of h5wasm-plugins alone, never from /usr/local or a path in the environment.
+ *  H2 The library loads no filter plug-ins, from nowhere: chunks are decoded outside of it, by those of h5wasm-plugins alone.
  *  H3 What the library prints never reaches the process's stdout: it is kept as `diagnostics` for the error message.
  *  H4 After a WebAssembly trap the instance is never used again; the next acquire makes a new one.
  */
@@ -15,17 +15,6 @@ import { existsSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { FarfieldError } from '#kernel/errors.ts';
-
-/** A data set as the library describes it. */
-export interface H5Metadata {
-  readonly type: number;
-  readonly size: number;
-  readonly signed: boolean;
-  readonly vlen: boolean;
-  readonly shape: readonly number[] | null;
-  readonly chunks: readonly number[] | null;
-  readonly virtual_sources?: readonly { readonly file_name: string; readonly dset_name: string }[];
-}
 
 /** A data set or attribute to be made. */
 export interface H5WriteMetadata {
@@ -69,16 +58,9 @@ export interface H5Module {
   get_type(file: bigint, path: string): number;
   get_names(file: bigint, path: string, recursive: boolean): string[];
   get_external_link(file: bigint, path: string): { readonly filename?: string; readonly obj_path?: string };
-  get_dataset_metadata(file: bigint, path: string): H5Metadata;
-  get_dataset_filters(file: bigint, path: string): readonly { readonly id: number; readonly name: string }[];
-  get_dataset_data(
-    file: bigint,
-    path: string,
-    count: readonly bigint[],
-    offset: readonly bigint[],
-    strides: readonly bigint[],
-    pointer: bigint,
-  ): number;
+  get_symbolic_link(file: bigint, path: string): string | null;
+  /** Eight bytes: the address of the object's header. */
+  create_object_reference(file: bigint, path: string): ArrayLike<number>;
   set_dataset_data(
     file: bigint,
     path: string,
@@ -99,7 +81,6 @@ export interface H5Module {
     metadata: H5WriteMetadata,
   ): number;
   get_plugin_search_paths(): string[];
-  insert_plugin_search_path(path: string, index: number): number;
   remove_plugin_search_path(index: number): number;
 }
 
@@ -170,6 +151,7 @@ function pluginFolder(): string | undefined {
 /** One instance of the library, guarded. */
 export class Hdf5Library {
   readonly module: H5Module;
+  /** The folder of decoders. */
   readonly plugins: string | undefined;
   poisoned = false;
   readonly #allowed = new Map<string, number>();
@@ -180,9 +162,8 @@ export class Hdf5Library {
     this.module = module;
     this.plugins = plugins;
     this.#guardFiles();
-    // The built-in search paths are the build machine's and /usr/local/hdf5, both somebody else's (H2).
+    // Those it comes with are the build machine's and /usr/local/hdf5, both somebody else's (H2).
     for (let i = module.get_plugin_search_paths().length; i > 0; i--) module.remove_plugin_search_path(0);
-    if (plugins !== undefined) module.insert_plugin_search_path(plugins, 0);
   }
 
   /** Lets the library open exactly this path until the lease is disposed. */
@@ -226,6 +207,11 @@ export class Hdf5Library {
     return this.#refused;
   }
 
+  /** Whether the last call met an error, whatever it answered. */
+  get complained(): boolean {
+    return this.#diagnostics !== '';
+  }
+
   /** The innermost reason that the library printed during the last call, without its file names and line numbers. */
   get reason(): string {
     const lines = this.#diagnostics.match(/^ {2}#\d+: .*$/gm) ?? [];
@@ -247,8 +233,7 @@ export class Hdf5Library {
     const open = fs.open;
     const write = fs.write;
     fs.open = (path, flags, mode) => {
-      const plugin = this.plugins !== undefined && (path === this.plugins || path.startsWith(`${this.plugins}/`));
-      if (plugin || this.#allowed.has(path)) return open.call(fs, path, flags, mode);
+      if (this.#allowed.has(path)) return open.call(fs, path, flags, mode);
       this.#refused = path;
       throw new fs.ErrnoError(ENOENT);
     };

@@ -109,7 +109,11 @@ async function badFiles(t: Test, { world, data, bragg }: Setting): Promise<void>
       `endpoint:${VALIDATION}:/true_xy`,
       { code: 'E_INPUT', message: /has the shape \[13799, 2\]; \[n, 11, 11\] is needed/ },
     ],
-    ['a wrong type of element', `endpoint:${data}/filters.h5:/half`, { code: 'E_INPUT', message: /2-byte float/ }],
+    [
+      'a wrong type of element',
+      `endpoint:${data}/filters.h5:/text`,
+      { code: 'E_INPUT', message: /text of variable length/ },
+    ],
     ['an unknown filter', `endpoint:${data}/filters.h5:/unknown`, { code: 'E_HDF5', message: /filter 32024/ }],
     ['a corrupt chunk', `endpoint:${data}/damaged-gzip.h5:/patches`, { code: 'E_HDF5', message: /a chunk is damaged/ }],
     ['a truncated file', `endpoint:${data}/truncated.h5:/patches`, { code: 'E_HDF5', message: /truncated file/ }],
