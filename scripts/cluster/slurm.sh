@@ -3,7 +3,8 @@
 # munge on all; with SLURM_ACCOUNTING the accounting too.
 #
 # Limits are short, so that a test of them is: a node is down after 3 s of silence, a requeued job starts again after 6 s.
-# Four cores a node are pretended. Two partitions: `batch`, and `scavenge`, whose jobs give way to it.
+# What config/sites/slurm-university.yaml asks for is here: its partition, feature, GPUs (devices of no use), cores and memory
+# (pretended), modules. And a partition `scavenge`, whose jobs give way to those of `gpu`.
 set -euo pipefail
 HERE=$(cd "$(dirname "$0")" && pwd)
 NODES=("$@")
@@ -53,15 +54,20 @@ KillWait=5
 MinJobAge=600
 JobRequeue=1
 SlurmdParameters=config_overrides
-NodeName=$(IFS=,; echo "${NODES[*]}") CPUs=4 RealMemory=6000 State=UNKNOWN
-PartitionName=batch Nodes=ALL Default=YES MaxTime=1:00:00 State=UP PriorityTier=10 PreemptMode=off
-PartitionName=scavenge Nodes=ALL MaxTime=1:00:00 State=UP PriorityTier=1 PreemptMode=REQUEUE
+GresTypes=gpu
+$(FEATURE=a100; for h in "${NODES[@]}"; do echo "NodeName=$h CPUs=16 RealMemory=128000 Gres=gpu:2 Feature=$FEATURE State=UNKNOWN"; FEATURE=h100; done)
+PartitionName=gpu Nodes=ALL Default=YES MaxTime=1-00:00:00 State=UP PriorityTier=10 PreemptMode=off
+PartitionName=scavenge Nodes=ALL MaxTime=1-00:00:00 State=UP PriorityTier=1 PreemptMode=REQUEUE
 C
 for h in head "${NODES[@]}"; do
   at "$h" bash -ec 'mkdir -p /etc/slurm /var/lib/slurm/slurmctld /var/lib/slurm/slurmd /var/log/slurm /run/munge /run/slurm
     chown slurm:slurm /var/lib/slurm/slurmctld /var/log/slurm /run/slurm
     chown munge:munge /run/munge /var/log/munge /var/lib/munge
     chmod 755 /run/munge'
+  at "$h" bash -ec 'mkdir -p -m 1777 /scratch/local
+    [ "$0" = head ] || for k in 0 1; do mknod -m 666 /dev/nvidia$k c 1 3; done
+    echo "module() { [ \"\$*\" = \"load apptainer\" ]; }" > /etc/profile.d/modules.sh' "$h"
+  [ "$h" = head ] || echo 'Name=gpu File=/dev/nvidia[0-1]' | at "$h" tee /etc/slurm/gres.conf >/dev/null
   for file in slurm.conf cgroup.conf; do at "$h" tee "/etc/slurm/$file" < "$SITE/$file" >/dev/null; done
   at "$h" setpriv --reuid=munge --regid=munge --init-groups -- munged
 done
@@ -69,7 +75,7 @@ if [ -n "${SLURM_ACCOUNTING:-}" ]; then SITE=$SITE "$HERE/accounting.sh"; fi
 at head setpriv --reuid=slurm --regid=slurm --init-groups -- slurmctld
 for h in "${NODES[@]}"; do at "$h" slurmd; done
 for _ in $(seq 300); do
-  if [ "$(at head sinfo -h -p batch -o '%D %T' 2>/dev/null)" = "${#NODES[@]} idle" ]; then exit 0; fi
+  if [ "$(at head sinfo -h -p gpu -o '%D %T' 2>/dev/null)" = "${#NODES[@]} idle" ]; then exit 0; fi
   sleep 0.1
 done
 echo "slurm.sh: the nodes are not idle after 30 s:" >&2

@@ -102,4 +102,4 @@ done
 lap "hosts: ${HOSTS[*]}"
 
 SITE=$SITE CGROUPS=$CGROUPS "$HERE/slurm.sh" "${NODES[@]}" </dev/null
-lap "Slurm: $("$HERE/in.sh" "$SITE" head sinfo -h -p batch -o '%D nodes %T')"
+lap "Slurm: $("$HERE/in.sh" "$SITE" head sinfo -h -p gpu -o '%D nodes %T')"

@@ -1,0 +1,146 @@
+/**
+ * `npm run test:cluster [-- --only NAME[,NAME]] [-- --quick]`: what only real schedulers and real containers can show. Closes
+ * with `N passed, N failed[, N skipped]`, as `npm test` does.
+ *
+ * 1. Needs root and apt, and asks for nothing else: the hosts are made, and end, with the run (scripts/cluster). Where a
+ *    machine does not allow that, each part is a skip with the reason, never a failure.
+ * 2. Each part has a cluster of its own, so that one that breaks its cluster fails alone.
+ * 3. Parts run in the network of the cluster's `desk`: that is where their scientist is.
+ */
+import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
+import { existsSync, mkdirSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { createInterface } from 'node:readline';
+import { parseArgs } from 'node:util';
+import { closingLines, createTapTally, type TapTally } from '../../scripts/tap-tally.ts';
+import { clusterRefusal, type OpenedCluster, openCluster, REPO } from './cluster.ts';
+import { ARCHIVE } from './world.ts';
+
+interface Part {
+  readonly name: string;
+  /** Programs under test/cluster that print TAP; each is given the cluster's folder. */
+  readonly programs: readonly string[];
+  readonly accounting?: boolean;
+  readonly packages?: readonly string[];
+  /** What `--quick` runs: minutes matter where every change is tested. */
+  readonly quick?: readonly string[];
+}
+
+const PARTS: readonly Part[] = [{ name: 'slurm', programs: ['slurm/main-path.ts'], quick: ['slurm/main-path.ts'] }];
+
+/** A program that hangs is ended by tap, which then says which test it was in. */
+const PROGRAM_LIMIT_S = 900;
+
+async function runPart(part: Part, programs: readonly string[], tally: TapTally): Promise<void> {
+  const began = performance.now();
+  const lap = (): string => `${((performance.now() - began) / 1000).toFixed(1)} s`;
+  let cluster: OpenedCluster;
+  try {
+    cluster = await openCluster({
+      accounting: part.accounting === true,
+      packages: part.packages ?? [],
+      write: (text) => process.stdout.write(text),
+    });
+  } catch (reason) {
+    for (const program of programs) report(tally, program, [], reason);
+    return;
+  }
+  try {
+    for (const program of programs) {
+      const { lines, code } = await runProgram(program, cluster);
+      report(tally, program, lines, code === 0 ? undefined : `exit ${code}`);
+      process.stdout.write(`       ${program}: until ${lap()}\n`);
+    }
+  } finally {
+    try {
+      await cluster[Symbol.asyncDispose]();
+      process.stdout.write(`       ${part.name}: cluster ended, nothing is left, ${lap()}\n`);
+    } catch (reason) {
+      report(tally, `${part.name}: the end`, [], reason);
+    }
+  }
+}
+
+/** TAP of one program, as `tap` would nest it under a file's name. */
+function report(tally: TapTally, program: string, lines: readonly string[], failure: unknown): void {
+  const nested = [`# Subtest: ${program}`, ...lines.map((line) => `    ${line}`)];
+  const detail =
+    failure === undefined || lines.length > 0
+      ? []
+      : [
+          '  ---',
+          ...String(failure)
+            .split('\n')
+            .map((line) => `  ${line}`),
+          '  ...',
+        ];
+  for (const line of [...nested, `${failure === undefined ? 'ok' : 'not ok'} 1 - ${program}`, ...detail])
+    for (const shown of tally.feed(line)) process.stdout.write(`${shown}\n`);
+}
+
+async function runProgram(
+  program: string,
+  { folder }: OpenedCluster,
+): Promise<{ readonly lines: readonly string[]; readonly code: number }> {
+  const pid = spawnSync('cat', [join(folder, 'desk.pid')], { encoding: 'utf8' }).stdout.trim();
+  const child = spawn(
+    'nsenter',
+    ['-t', pid, '-n', '--', process.execPath, ...process.execArgv, join(import.meta.dirname, program), folder],
+    { cwd: REPO, env: { ...process.env, TAP_TIMEOUT: String(PROGRAM_LIMIT_S) }, stdio: ['ignore', 'pipe', 'inherit'] },
+  );
+  running = child;
+  const exit = new Promise<number>((resolve, reject) => {
+    child.once('error', reject);
+    child.once('close', (code) => resolve(code ?? 1));
+  });
+  const lines: string[] = [];
+  for await (const line of createInterface({ input: child.stdout })) {
+    lines.push(line);
+    // The sentences as they come; the tally tells what failed, and why.
+    if (/^(ok|not ok|# Subtest)/.test(line) && !/^# Subtest$/.test(line) && !line.startsWith('# Subtest'))
+      process.stdout.write(`  ${line}\n`);
+  }
+  running = undefined;
+  return { lines, code: await exit };
+}
+
+let running: ChildProcess | undefined;
+
+/** The image that functions run in; made once. */
+function prepareImage(): void {
+  if (existsSync(ARCHIVE)) return;
+  mkdirSync(dirname(ARCHIVE), { recursive: true });
+  const { status } = spawnSync(join(REPO, 'containers/build.sh'), ['onnx', dirname(ARCHIVE)], {
+    cwd: REPO,
+    stdio: ['ignore', 'ignore', 'inherit'],
+  });
+  if (status !== 0) throw new Error('containers/build.sh could not make the image');
+}
+
+async function main(): Promise<number> {
+  const { values } = parseArgs({ options: { only: { type: 'string' }, quick: { type: 'boolean' } } });
+  const only = values.only?.split(',');
+  const unknown = only?.find((name) => !PARTS.some((part) => part.name === name));
+  if (unknown !== undefined) {
+    process.stderr.write(`there is no part ${unknown}; there are ${PARTS.map(({ name }) => name).join(', ')}\n`);
+    return 2;
+  }
+  const chosen = PARTS.filter(({ name }) => only?.includes(name) ?? true)
+    .map((part) => ({ part, programs: values.quick === true ? (part.quick ?? []) : part.programs }))
+    .filter(({ programs }) => programs.length > 0);
+  const tally = createTapTally(chosen.flatMap(({ programs }) => programs));
+  const refusal = clusterRefusal();
+  for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => running?.kill('SIGTERM'));
+  for (const { part, programs } of chosen) {
+    process.stdout.write(`\n${part.name}\n`);
+    if (refusal === undefined) {
+      prepareImage();
+      await runPart(part, programs, tally);
+    } else for (const program of programs) report(tally, program, [`ok 1 - ${part.name} # SKIP ${refusal}`], undefined);
+  }
+  const { lines, failed } = closingLines(tally.account(), 0);
+  process.stdout.write(`${lines.join('\n')}\n`);
+  return failed > 0 ? 1 : 0;
+}
+
+process.exitCode = await main();
