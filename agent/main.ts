@@ -4,6 +4,7 @@
  */
 import { hostname } from 'node:os';
 import { fileURLToPath } from 'node:url';
+import { readBuild } from '#base/build.ts';
 import { SERVER_FLAGS } from '#base/cli.ts';
 import { systemClock } from '#base/clock.ts';
 import { serveControl } from '#base/control.ts';
@@ -27,6 +28,7 @@ import { agentFolder, prepareFolder } from './identity/folder.ts';
 import { openIdentity } from './identity/identity.ts';
 import { forgetEnd, noteEnd } from './last-end.ts';
 import { siteEgress } from './network.ts';
+import { noteBuild } from './running.ts';
 import { createBatchScheduler } from './schedulers/batch.ts';
 import { commandEnv, createRunner } from './schedulers/command.ts';
 import { createDriver } from './schedulers/drivers.ts';
@@ -119,6 +121,7 @@ async function main(argv: readonly string[]): Promise<number> {
   using service = openServiceManager({ env: process.env, clock: systemClock, log });
   const egress = siteEgress(config.network, process.env);
   forgetEnd(folder);
+  noteBuild(folder, readBuild());
   const broker = readBroker(folder);
   const logFile = (block: string): string => `${folder.blocks}/${block}/pilot.log`;
   const node = process.execPath;

@@ -2,7 +2,7 @@
 import { existsSync, writeFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import type { Command } from 'commander';
-import { type CliContext, type RegisterVerb, readToken, usage, writeJson, writeLine } from '#base/cli.ts';
+import { type CliContext, type RegisterVerb, readToken, usage } from '#base/cli.ts';
 import { plainLine } from '#base/plain.ts';
 import { CONFIG_TEMPLATE, policyTemplate, readAgentConfig } from '../config.ts';
 import type { AgentStatus } from '../control.ts';
@@ -12,6 +12,8 @@ import { readIdentity } from '../identity/identity.ts';
 import { createEndpoint, renewEndpoint } from '../identity/root.ts';
 import { readEnd } from '../last-end.ts';
 import { siteEgress } from '../network.ts';
+import { forgetStopped, noteStopped } from '../running.ts';
+import { checkStateFolder } from '../state-folder.ts';
 import {
   askRunning,
   askStatus,
@@ -22,10 +24,12 @@ import {
   parseUntil,
   rootsFolder,
 } from './common.ts';
-import { startAgent, stopAgent } from './process.ts';
+import { ensureAgent, startAgent, stopAgent } from './process.ts';
 import { renewLedgerEpoch } from './restored.ts';
+import { dateOf, nowS, show, withFolder } from './show.ts';
 import { describeEnd, describeStatus } from './status.ts';
 import { trustKey } from './trust.ts';
+import { registerUpgrade } from './upgrade.ts';
 
 export const register: RegisterVerb = (program, context) => {
   const endpoint = program.command('endpoint').description('deploy and run an endpoint (site admins)');
@@ -35,23 +39,8 @@ export const register: RegisterVerb = (program, context) => {
   registerRenew(endpoint, context);
   registerProcess(endpoint, context);
   registerRestored(endpoint, context);
+  registerUpgrade(endpoint, context);
 };
-
-/** Every verb may name its endpoint. */
-function withFolder(command: Command): Command {
-  return command
-    .option('--state <folder>', "the endpoint's folder")
-    .option('--name <name>', 'its name, where it lies in the usual place');
-}
-
-const isJson = (command: Command): boolean => command.optsWithGlobals().json === true;
-const nowS = (context: CliContext): number => Math.floor(context.clock.now() / 1000);
-const dateOf = (seconds: number): string => new Date(seconds * 1000).toISOString();
-
-function show(context: CliContext, command: Command, value: object, lines: readonly string[]): void {
-  if (isJson(command)) writeJson(context.stdout, value);
-  else for (const line of lines) writeLine(context.stdout, line);
-}
 
 function registerInit(endpoint: Command, context: CliContext): void {
   endpoint
@@ -163,11 +152,14 @@ function registerRenew(endpoint: Command, context: CliContext): void {
 function registerProcess(endpoint: Command, context: CliContext): void {
   withFolder(endpoint.command('start').description('run the agent'))
     .option('--detach', 'in the background; returns when it answers')
-    .action(async (options: FolderOptions & { detach?: boolean }, command: Command) => {
+    .option('--ensure', 'for cron: nothing if it runs, or if `endpoint stop` ended it; else as --detach, and quiet')
+    .action(async (options: FolderOptions & { detach?: boolean; ensure?: boolean }, command: Command) => {
       const folder = chooseFolder(context, options);
+      if (options.ensure === true) return ensureAgent(context, folder);
       // Said here, in this terminal, and not in a log: what would stop it at once.
       const identity = readIdentity(folder, nowS(context));
-      readAgentConfig(folder.config);
+      checkStateFolder(folder.root, readAgentConfig(folder.config).state, { warn: () => undefined });
+      forgetStopped(folder);
       const status = await startAgent(context, folder, options.detach === true);
       if (status === undefined) return;
       show(context, command, status, [
@@ -181,6 +173,7 @@ function registerProcess(endpoint: Command, context: CliContext): void {
     .option('--keep-blocks', 'leave the pilots: the next agent takes them over')
     .action(async (options: FolderOptions & { keepBlocks?: boolean }, command: Command) => {
       const folder = chooseFolder(context, options);
+      noteStopped(folder);
       const stopped = await stopAgent(context, folder, options.keepBlocks !== true);
       show(context, command, { stopped }, [stopped ? 'stopped' : 'it was not running']);
     });

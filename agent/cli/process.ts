@@ -15,6 +15,7 @@ import { pidAlive, startDetached } from '#base/process.ts';
 import { FarfieldError } from '#kernel/errors.ts';
 import type { AgentStatus } from '../control.ts';
 import type { AgentFolder } from '../identity/folder.ts';
+import { wasStopped } from '../running.ts';
 import { askRunning, askStatus } from './common.ts';
 
 /** An agent reads its ledger before it answers; a large one on a slow disk takes seconds. */
@@ -81,6 +82,19 @@ async function linked(context: CliContext, folder: AgentFolder, first: AgentStat
     status = (await askStatus(folder, context.signal)) ?? status;
   }
   return status;
+}
+
+/**
+ * For a timer that knows nothing: starts what ought to run. Silent if all is well, for cron mails what is said. Two at once do no
+ * harm: the folder has one holder.
+ */
+export async function ensureAgent(context: CliContext, folder: AgentFolder): Promise<void> {
+  if (wasStopped(folder) || (await askStatus(folder)) !== undefined) return;
+  try {
+    await startAgent(context, folder, true);
+  } catch (reason) {
+    if ((await askStatus(folder)) === undefined) throw reason;
+  }
 }
 
 async function foreground(context: CliContext, node: string, folder: AgentFolder): Promise<undefined> {
