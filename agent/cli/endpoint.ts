@@ -24,6 +24,7 @@ import {
   parseUntil,
   rootsFolder,
 } from './common.ts';
+import { registerOperating } from './operate.ts';
 import { ensureAgent, startAgent, stopAgent } from './process.ts';
 import { renewLedgerEpoch } from './restored.ts';
 import { dateOf, nowS, show, withFolder } from './show.ts';
@@ -40,6 +41,7 @@ export const register: RegisterVerb = (program, context) => {
   registerProcess(endpoint, context);
   registerRestored(endpoint, context);
   registerUpgrade(endpoint, context);
+  registerOperating(endpoint, context);
 };
 
 function registerInit(endpoint: Command, context: CliContext): void {
