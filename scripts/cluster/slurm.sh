@@ -45,7 +45,7 @@ DefMemPerCPU=256
 SchedulerParameters=batch_sched_delay=0,sched_min_interval=0,bf_interval=2
 PreemptType=preempt/partition_prio
 PreemptMode=REQUEUE
-ReturnToService=2
+ReturnToService=1
 SlurmctldTimeout=30
 SlurmdTimeout=3
 MessageTimeout=5

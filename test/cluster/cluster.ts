@@ -141,7 +141,8 @@ export function joinCluster(folder: string): Cluster {
   };
 }
 
-function finish(child: ChildProcess, onText: (text: string) => void = () => undefined): Promise<Ran> {
+/** What a child process printed, at its end. */
+export function finish(child: ChildProcess, onText: (text: string) => void = () => undefined): Promise<Ran> {
   const text = { stdout: '', stderr: '' };
   for (const name of ['stdout', 'stderr'] as const) {
     child[name]?.on('data', (chunk: Buffer) => {

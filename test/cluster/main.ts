@@ -14,7 +14,7 @@ import { createInterface } from 'node:readline';
 import { parseArgs } from 'node:util';
 import { closingLines, createTapTally, type TapTally } from '../../scripts/tap-tally.ts';
 import { clusterRefusal, type OpenedCluster, openCluster, REPO } from './cluster.ts';
-import { ARCHIVE } from './world.ts';
+import { ARCHIVE } from './endpoint.ts';
 
 interface Part {
   readonly name: string;

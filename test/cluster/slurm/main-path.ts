@@ -13,7 +13,7 @@ const endpoint = await world.addEndpoint({
   site: 'slurm-university.yaml',
   blocks: { idleS: 8 },
 });
-const noop = await world.noop('noop');
+const noop = await world.sign('noop', 'noop');
 
 t.test('work makes a Slurm job, which runs it in a container on a node, and its receipt says so', async (t) => {
   t.equal((await jobsOf(cluster, 'alice')).length, 0, 'no job before there is work');
@@ -41,12 +41,7 @@ t.test('BraggNN over the validation patches, in its container on the same block'
 });
 
 t.test('1,000 items in one batch', async (t) => {
-  const call = await world.submit(
-    endpoint,
-    noop,
-    {},
-    Array.from({ length: 1000 }, (_, i) => ({ i })),
-  );
+  const call = await world.submit(endpoint, noop, { args: Array.from({ length: 1000 }, (_, i) => ({ i })) });
   const all = await call.ticket.all();
   t.equal(all.filter(({ status }) => status === 'succeeded').length, 1000);
 });
