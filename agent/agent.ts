@@ -25,9 +25,11 @@ import { patientLedger } from './admission/patient.ts';
 import { openPolicy, type PolicySource } from './admission/policy.ts';
 import { openUsage, type Usage } from './admission/usage.ts';
 import { type Blobs, createBlobs } from './blobs.ts';
-import { Blocks } from './blocks/blocks.ts';
+import type { Blocks } from './blocks/blocks.ts';
 import { type Breaker, createBreaker } from './blocks/breaker.ts';
 import { type Doors, openDoors } from './blocks/doors.ts';
+import { createGroups, type Groups } from './blocks/groups.ts';
+import { openBlocks } from './blocks/open.ts';
 import { openPilots, type Pilots } from './blocks/pilots.ts';
 import type { ResolvedAgentConfig } from './config.ts';
 import type { AgentControl, AgentStatus } from './control.ts';
@@ -82,6 +84,7 @@ export class Agent implements AgentControl {
   #engine!: Engine;
   #usage!: Usage;
   #launchCheck!: (work: Work) => Refusal | undefined;
+  #groups!: Groups;
   #doors!: Doors;
   #pilots!: Pilots;
   #blocks!: Blocks;
@@ -102,7 +105,7 @@ export class Agent implements AgentControl {
   private constructor(options: AgentOptions) {
     this.#o = options;
     this.#since = options.clock.now();
-    this.#breaker = createBreaker((reason) => this.#tellWaiting(reason));
+    this.#breaker = createBreaker((reason) => this.#tellPaused(reason));
   }
 
   static async start(options: AgentOptions): Promise<Agent> {
@@ -210,8 +213,14 @@ export class Agent implements AgentControl {
       blobs: this.#blobs,
       readable: (work) => this.#ruleOf(work)?.read ?? [],
     });
+    this.#groups = createGroups({
+      base: config.blocks.shape,
+      uid,
+      hasAccounts: config.blocks.scheduler !== 'local',
+    });
     const specs = createSpecs({
       uid,
+      groupOf: (work) => this.#groups.of(work).key,
       shareModelRunners: config.shareModelRunners,
       threadsPerSlot: config.threadsPerSlot,
       modelRoot: (digest) => models.get(digest),
@@ -272,34 +281,17 @@ export class Agent implements AgentControl {
 
   #createBlocks(): Blocks {
     const { folder, config, identity, scheduler, runner, logFile, clock, random, log } = this.#o;
-    return new Blocks({
-      scheduler,
+    return openBlocks({
+      ...{ folder, config, identity, scheduler, runner, logFile, clock, random, log },
       ledger: this.#ledger,
       engine: this.#engine,
       breaker: this.#breaker,
       pilots: () => this.#pilots,
-      signer: () => identity.current.signer,
-      endpoint: identity.current.endpoint,
-      folder: folder.blocks,
-      socket: folder.pilots,
+      groups: this.#groups,
       doorplate: () => this.#doors.plate(),
-      runner,
-      env: config.env,
-      containers: {
-        images: config.containers.images ?? folder.images,
-        apptainer: config.containers.apptainer,
-        podman: config.containers.podman,
-        gpu: config.containers.gpu,
-      },
-      slots: config.blocks.slots,
-      maxBlocks: config.blocks.maxBlocks,
-      shape: config.blocks.shape,
-      idleMs: config.blocks.idleS * 1000,
-      graceS: config.blocks.graceS,
-      clock,
-      random,
-      log,
-      logFile,
+      userOf: ({ chain, token }) =>
+        this.#policy.current.authorities.pinned.get(chain.principal)?.name ?? token.claims.sub.id,
+      onWaiting: (group, text) => this.#tellWaiting(text, (work) => this.#groups.of(work).key === group.key),
       held: () => (this.#link?.fenced !== undefined ? 'fenced' : this.#asking ? 'asking' : undefined),
     });
   }
@@ -321,7 +313,7 @@ export class Agent implements AgentControl {
   }
 
   async #wirePilots(): Promise<void> {
-    const { folder, identity, clock, random, log } = this.#o;
+    const { folder, config, identity, clock, random, log } = this.#o;
     this.#pilots = await openPilots({
       acceptors: this.#doors.acceptors,
       ledger: this.#ledger,
@@ -336,12 +328,17 @@ export class Agent implements AgentControl {
       outDirs: join(folder.spool, 'out'),
       writable: (work) => this.#ruleOf(work)?.write ?? [],
       measured: (record, work) => this.#measured(record, work),
-      isLive: (block) => this.#blocks.isLive(block),
+      redemption: (block, node) => this.#blocks.redemption(block, node),
+      takes: (row, work, needMs) => this.#blocks.takes(row, work, needMs),
+      perCall: config.blocks.perCall,
+      onLeased: (row) => this.#blocks.leased(row),
+      onDone: (row) => this.#blocks.done(row),
+      onDraining: (row, why) => this.#blocks.draining(row, why),
       onConnected: (row) => {
         this.#blocks.connected(row);
         this.#statusChanged();
       },
-      onAway: (row) => this.#blocks.away(row),
+      onAway: (row, how) => this.#blocks.away(row, how),
       onProgress: (key, attempt, done, total, perSecond) => this.#progress(key, attempt, done, total, perSecond),
       onLog: (key, attempt, data, dropped) => this.#logged(key, attempt, data, dropped),
     });
@@ -367,6 +364,7 @@ export class Agent implements AgentControl {
         if (state.kind === 'dialling' || this.#link.fenced !== undefined) return;
         const began = this.#asking;
         this.#asking = false;
+        if (began) this.#blocks.begin();
         if (began || state.kind === 'live') this.#engine.dispatch();
       },
       trusts: (principal) => this.#policy.current.authorities.pinned.has(principal),
@@ -380,7 +378,7 @@ export class Agent implements AgentControl {
 
   #demand(): void {
     this.#blocks?.demand();
-    if (this.#breaker.reason !== undefined) this.#tellWaiting(this.#breaker.reason);
+    if (this.#breaker.reason !== undefined) this.#tellPaused(this.#breaker.reason);
   }
 
   /** A model that the manifest names and this endpoint does not have. */
@@ -426,12 +424,16 @@ export class Agent implements AgentControl {
   }
 
   /** Everyone who waits hears why nothing starts. */
-  #tellWaiting(reason: string): void {
-    for (const work of this.#engine.works.values()) {
-      const waiting = [...work.states.keys()].filter((i) => work.states[i] === 1);
-      if (waiting.length > 0) this.#link?.running(work, waiting, 'waiting', `the endpoint is paused: ${reason}`);
-    }
+  #tellPaused(reason: string): void {
+    this.#tellWaiting(`the endpoint is paused: ${reason}`);
     this.#statusChanged();
+  }
+
+  #tellWaiting(text: string, concerns: (work: Work) => boolean = () => true): void {
+    for (const work of this.#engine.works.values()) {
+      const waiting = concerns(work) ? [...work.states.keys()].filter((i) => work.states[i] === 1) : [];
+      if (waiting.length > 0) this.#link?.running(work, waiting, 'waiting', text);
+    }
   }
 
   #closed(): Refusal | undefined {

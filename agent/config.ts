@@ -63,6 +63,15 @@ export const AgentConfigShape = T.Object(
           batch: T.Optional(BatchShape),
           slots: T.Optional(T.Integer({ minimum: 1, maximum: 4096, description: 'concurrent places of one pilot' })),
           maxBlocks: T.Optional(T.Integer({ minimum: 1, maximum: 1000 })),
+          minBlocks: T.Optional(
+            T.Integer({ minimum: 0, maximum: 1000, description: 'blocks that are kept while nobody calls' }),
+          ),
+          initBlocks: T.Optional(
+            T.Integer({ minimum: 0, maximum: 1000, description: 'blocks that are begun when the agent starts' }),
+          ),
+          perCall: T.Optional(
+            T.Boolean({ description: 'a block for each call, for sites that account for every call' }),
+          ),
           idleS: T.Optional(
             T.Integer({ minimum: 1, maximum: 86_400, description: 'a block without work for this long ends' }),
           ),
@@ -138,6 +147,9 @@ export interface ResolvedAgentConfig {
     readonly shape: BlockShape;
     readonly slots: number;
     readonly maxBlocks: number;
+    readonly minBlocks: number;
+    readonly initBlocks: number;
+    readonly perCall: boolean;
     readonly idleS: number;
     readonly graceS: number;
     /** Undefined: a Unix socket only. */
@@ -208,6 +220,9 @@ export function resolveAgentConfig(config: AgentConfig, cores: number = availabl
       shape: scheduler === 'local' ? { nodes: 1, wallS: LOCAL_WALL_S } : siteShape(batch),
       slots,
       maxBlocks: blocks.maxBlocks ?? DEFAULTS.maxBlocks,
+      minBlocks: blocks.minBlocks ?? 0,
+      initBlocks: blocks.initBlocks ?? 0,
+      perCall: blocks.perCall ?? false,
       idleS: blocks.idleS ?? DEFAULTS.idleS,
       graceS: blocks.graceS ?? DEFAULTS.graceS,
       listen: resolveListen(blocks.listen, scheduler),

@@ -1,209 +1,300 @@
 /**
- * Blocks: started when work arrives, ended when there has been none for a while, adopted again after a restart.
+ * Blocks: started when work arrives, ended when there has been none for a while, adopted again after a restart. What a block
+ * may be and become is kernel/states/block.ts; this carries its effects out.
  *
  * Invariants
- *  K1 A block is written down (meta `block/ID`) before its job is submitted and removed after its end is known, so that no life
+ *  K1 A block is written down (records.ts) before its job is submitted and removed after its end is known, so that no life
  *     of this agent forgets one.
- *  K2 At most `maxBlocks` live; one whose state is unknown counts.
+ *  K2 At most `maxBlocks` live; one whose state is unknown counts. One is begun at a time.
  *  K3 Nothing is started while the breaker is open, and everyone who waits is told why.
- *  K4 A pilot whose link is gone and whose process lives has AWAY_MS to redial; then it hangs, and its block is ended, so that
- *     its work starts elsewhere.
+ *  K4 A socket that a kernel closed is a dead pilot unless it redials at once: its work starts elsewhere. A silent one has
+ *     `awayMs` for its leases and `abandonMs` for its block: a cable that is pulled for a minute ends nothing.
  *  K5 Detached pilots are ended by `stop` alone: this process's end leaves them to its next life.
  *  K6 Until the broker knows this process as the endpoint's agent, or cannot be asked, nothing is started and nobody's silence
  *     counts: in a copied folder these are the blocks of the agent that it was copied from.
+ *  K7 Only work of its own group reaches a block (groups.ts), and only what can end before its walltime; what would fit into no
+ *     block's rest may begin in a fresh one.
  */
-import { readFileSync, rmSync } from 'node:fs';
+import { rmSync } from 'node:fs';
 import { join } from 'node:path';
-import type { Clock, Timer } from '#base/clock.ts';
-import { openPrivateFolder, writeDurable } from '#base/files.ts';
-import { type Logger, plain } from '#base/log.ts';
-import type { Random } from '#base/random.ts';
+import type { Timer } from '#base/clock.ts';
+import { openPrivateFolder } from '#base/files.ts';
 import { toBase64Url } from '#kernel/bytes.ts';
-import { uuidv7 } from '#kernel/ids.ts';
-import { type Signer, signToken } from '#kernel/jws.ts';
-import { BLOCK_FILE, type BlockFile } from '#protos/block-file.ts';
-import type { Ledger, PilotRow } from '../admission/ledger.ts';
+import { type BlockEffect, type BlockEvent, blockStep } from '#kernel/states/block.ts';
+import type { PilotRow } from '../admission/ledger.ts';
 import type { BlockView } from '../control.ts';
-import type { BlockShape, Scheduler } from '../schedulers/scheduler.ts';
-import type { Engine } from '../work/engine.ts';
-import type { Breaker } from './breaker.ts';
-import type { Pilots } from './pilots.ts';
+import type { EndCause, JobState } from '../schedulers/scheduler.ts';
+import type { Work } from '../work/mirror.ts';
+import { type Block, type BlocksOptions, COMING, createBlock, GONE, nextBlock } from './block.ts';
+import { eventOf, hasNode, waitingText } from './job-words.ts';
+import { moveBlockFile, PREFIX, readRecord, writeBlockFile, writeRecord } from './records.ts';
+import { logTail, sweepFolders } from './remains.ts';
+import { redemptionOf } from './tokens.ts';
 
-export interface BlocksOptions {
-  readonly scheduler: Scheduler;
-  readonly ledger: Ledger;
-  readonly engine: Engine;
-  readonly breaker: Breaker;
-  readonly pilots: () => Pilots;
-  readonly signer: () => Signer;
-  readonly endpoint: string;
-  /** Folder that holds one folder a block. */
-  readonly folder: string;
-  readonly socket: string;
-  /** Where pilots on other hosts dial, as of now. */
-  readonly doorplate: () => BlockFile['tls'] | undefined;
-  readonly runner: BlockFile['runner'];
-  readonly env: Readonly<Record<string, string>>;
-  readonly containers: NonNullable<BlockFile['containers']>;
-  readonly slots: number;
-  readonly maxBlocks: number;
-  readonly shape: BlockShape;
-  readonly idleMs: number;
-  readonly graceS: number;
-  readonly clock: Clock;
-  readonly random: Random;
-  readonly log: Logger;
-  /** Where a block's pilot writes what it prints. */
-  readonly logFile: (block: string) => string;
-  /** K6: the broker has not answered yet, or has another agent of this endpoint. */
-  readonly held: () => 'asking' | 'fenced' | undefined;
-}
-
-interface Block {
-  readonly id: string;
-  job: string;
-  state: 'starting' | 'running' | 'draining';
-  readonly pilots: Set<number>;
-}
-
-/** A token is redeemed within seconds here; a batch queue will want days and its own life. */
-const TOKEN_LIFE_S = 3600;
 const STOP_GRACE_S = 10;
-const TAIL_BYTES = 4096;
-/** A pilot redials every two seconds at least (pilot/limits.ts): one that does not for so long is stopped or stuck. */
-const AWAY_MS = 30_000;
-const PREFIX = 'block/';
+/** A pilot that lives dials again within 50 ms (pilot/limits.ts); a loaded node takes some more. */
+const REDIAL_MS = 500;
+/** A cancel that was not confirmed is sent again. */
+const CANCEL_AGAIN_MS = 60_000;
+/** Of a block's walltime: where so much is left, work that needs all of it may begin. */
+const FRESH = 0.9;
+/** A result must be written before the end. */
+const END_MARGIN_MS = 5000;
+
+interface Why {
+  readonly why: string;
+  readonly cause?: EndCause;
+}
 
 export class Blocks {
   readonly #o: BlocksOptions;
   readonly #blocks = new Map<string, Block>();
   #starting = false;
+  #failures = 0;
+  #pauseUntil = 0;
   /** Pilot -> until when it may stay away. */
   readonly #away = new Map<number, Timer>();
+  readonly #timers = new Set<Timer>();
   #idle: Timer | undefined;
-  #busyAt: number;
+  /** Blocks that live without work: none before the broker knows us, then more at first than later. */
+  #floor = 0;
   #stopping = false;
+  /** Blocks of an earlier life are known: before that, nobody can be told that his block is over. */
+  readonly #adopted = Promise.withResolvers<void>();
 
   constructor(options: BlocksOptions) {
     this.#o = options;
-    this.#busyAt = options.clock.mono();
-    options.scheduler.onEnd((job, why) => this.#own(this.#jobEnded(job, why)));
-    options.scheduler.onAbsent?.((job, why) => this.#own(this.#jobAbsent(job, why)));
+    const { scheduler } = options;
+    const each = (job: string, act: (block: Block) => Promise<void>): void => {
+      for (const block of [...this.#blocks.values()]) if (block.job === job) this.#own(act(block));
+    };
+    scheduler.onEnd((job, why, cause) => each(job, (block) => this.#apply(block, 'sawEnded', { why, cause })));
+    scheduler.onAbsent?.((job, why) => each(job, (block) => this.#absent(block, why)));
+    scheduler.onState?.((job, state, restarts) => each(job, (block) => this.#saw(block, state, restarts)));
   }
 
   /** Takes over the blocks of an earlier life: those that run are waited for, those that ended give their leases back. */
   async adopt(meta: Readonly<Record<string, string>>): Promise<void> {
-    for (const [key, job] of Object.entries(meta)) {
+    const { groups, pilots, clock, scheduler, folder, facts } = this.#o;
+    for (const [key, text] of Object.entries(meta)) {
       if (!key.startsWith(PREFIX)) continue;
       const id = key.slice(PREFIX.length);
-      const pilots = [...this.#o.pilots().rows.values()].filter((row) => row.block === id).map((row) => row.no);
-      this.#blocks.set(id, { id, job, state: pilots.length > 0 ? 'running' : 'starting', pilots: new Set(pilots) });
+      const { job, shape, life } = readRecord(text, groups.base.shape);
+      const rows = [...pilots().rows.values()].filter((row) => row.block === id);
+      const block = createBlock(id, groups.from(shape), clock.mono());
+      Object.assign(block, { job, life, came: rows.length > 0, leasing: rows.length > 0 });
+      block.state = rows.length > 0 ? 'running' : job === undefined ? 'unclear' : 'unknown';
+      for (const row of rows) block.pilots.add(row.no);
+      this.#blocks.set(id, block);
+      await moveBlockFile(join(folder, id), facts().tls);
     }
-    const states = await this.#o.scheduler.status(
-      [...this.#blocks.values()].map(({ job }) => job).filter((job) => job !== '-'),
-    );
-    for (const block of [...this.#blocks.values()]) {
-      const state = states.get(block.job);
-      // `-`: written down, and the submission's reply never came. A local job cannot have started without it.
-      if (block.job === '-' || state?.kind === 'ended')
-        await this.#ended(block, state?.kind === 'ended' ? state.why : 'it was never submitted');
-    }
-    for (const row of [...this.#o.pilots().rows.values()]) {
+    this.#adopted.resolve();
+    const found = this.#recall();
+    // A scheduler that is slow to answer holds up nobody's start; the machine itself answers at once.
+    if (scheduler.onState === undefined) await found;
+    else this.#own(found);
+    for (const row of [...pilots().rows.values()]) {
       // A crash between the end of a block and the removal of its pilots.
       if (!this.#blocks.has(row.block)) await this.#lose(row, 'its block is over');
-      else if (!this.#o.pilots().connected.has(row.no)) this.#expect(row);
+      else if (!pilots().isConnected(row.no)) this.#expect(row);
     }
   }
 
-  /** Whether a pilot of this block may be welcomed: it was submitted here, and is not known to have ended. */
-  isLive(block: string): boolean {
-    return this.#blocks.has(block);
+  async #recall(): Promise<void> {
+    const { scheduler } = this.#o;
+    const blocks = [...this.#blocks.values()];
+    const known = blocks.flatMap(({ job }) => (job === undefined ? [] : [job]));
+    const states = known.length === 0 ? new Map<string, JobState>() : await scheduler.status(known);
+    for (const block of blocks) {
+      const state = block.job === undefined ? undefined : states.get(block.job);
+      if (block.job === undefined) await this.#find(block);
+      else if (state !== undefined) await this.#saw(block, state, undefined);
+    }
+  }
+
+  /** The job of a submit that was never answered. */
+  async #find(block: Block): Promise<void> {
+    const { scheduler, folder, log } = this.#o;
+    const request = { block: block.id, folder: join(folder, block.id), shape: block.group.shape };
+    let job: string | undefined;
+    try {
+      job = await scheduler.find?.(request);
+    } catch (reason) {
+      if (this.#stopping) return;
+      log.warn({ block: block.id, err: reason }, 'nobody says whether this block has a job');
+    }
+    if (job === undefined) return this.#apply(block, 'absent', { why: 'it was never submitted' });
+    block.job = job;
+    await this.#write(block);
+    await this.#apply(block, 'found', { why: 'found by its name' });
+  }
+
+  /** Makes sure that a pilot may be welcomed; resolves with what its redemption is remembered by. */
+  async redemption(id: string, node: string): Promise<string> {
+    await this.#adopted.promise;
+    const { pilots } = this.#o;
+    const rows = (): PilotRow[] => [...pilots().rows.values()].filter((row) => row.block === id);
+    return redemptionOf(() => this.#blocks.get(id), id, node, {
+      rows,
+      isConnected: (row) => pilots().isConnected(row.no),
+      namesNodes: this.#o.scheduler.namesNodes === true,
+      ask: (block) => this.#ask(block),
+    });
+  }
+
+  /** K7 */
+  takes(row: PilotRow, work: Work, needMs: number): boolean {
+    const { groups, pilots, perCall } = this.#o;
+    const block = this.#blocks.get(row.block);
+    if (block === undefined || !block.leasing || block.group.key !== groups.of(work).key) return false;
+    if (perCall && block.used) return false;
+    const leftMs = pilots().leftMs(row.no);
+    if (leftMs === undefined) return true;
+    return needMs <= leftMs - END_MARGIN_MS || leftMs >= FRESH * block.group.shape.wallS * 1000;
+  }
+
+  /** Something was leased to a pilot. */
+  leased(row: PilotRow): void {
+    const block = this.#blocks.get(row.block);
+    if (block === undefined) return;
+    block.used = true;
+    block.busyAt = this.#o.clock.mono();
+  }
+
+  /** Something of a pilot ended. */
+  done(row: PilotRow): void {
+    const block = this.#blocks.get(row.block);
+    if (block === undefined) return;
+    block.busyAt = this.#o.clock.mono();
+    if (this.#o.perCall && this.#o.engine.heldBy(row.no) === 0 && block.state === 'running')
+      this.#own(this.#stop(block, 'its one call is over'));
+  }
+
+  /** The broker knows us (K6): blocks that the site wants before anybody asks. */
+  begin(): void {
+    this.#floor = Math.max(this.#o.minBlocks, this.#o.initBlocks);
+    this.demand();
   }
 
   /** Work waits and no pilot has room. */
   demand(): void {
-    if (this.#o.held() !== undefined) return;
+    const { held, clock, breaker } = this.#o;
+    if (held() !== undefined || this.#stopping) return;
     this.touch();
-    if (
-      this.#stopping ||
-      this.#starting ||
-      this.#o.breaker.reason !== undefined ||
-      this.#blocks.size >= this.#o.maxBlocks
-    )
+    if (this.#starting || breaker.reason !== undefined || clock.mono() < this.#pauseUntil) return;
+    const takes = (row: PilotRow, work: Work, needMs: number): boolean => this.takes(row, work, needMs);
+    const next = nextBlock(this.#o, [...this.#blocks.values()], this.#floor, takes);
+    // Those of the start are there: from now on they may end when nobody needs them.
+    if (this.#blocks.size >= this.#floor) this.#floor = Math.min(this.#floor, this.#o.minBlocks);
+    if (next === undefined) return;
+    if ('giveWay' in next) {
+      this.#own(this.#stop(next.giveWay, 'work of another account or queue waits'));
       return;
+    }
     this.#starting = true;
-    this.#own(
-      this.#start().finally(() => {
-        this.#starting = false;
-      }),
-    );
+    const begun = this.#start(next).finally(() => {
+      this.#starting = false;
+      this.demand();
+    });
+    this.#own(begun);
   }
 
   connected(row: PilotRow): void {
     const block = this.#blocks.get(row.block);
     if (block === undefined) return;
     block.pilots.add(row.no);
+    block.came = true;
+    block.busyAt = this.#o.clock.mono();
     this.#away.get(row.no)?.cancel();
     this.#away.delete(row.no);
-    if (block.state === 'starting') block.state = 'running';
+    this.#own(this.#apply(block, 'pilotCame', { why: `a pilot on ${row.node}` }));
+    this.#failures = 0;
     this.#o.breaker.started();
     this.touch();
   }
 
-  /** The link is gone; whether the pilot is, its job says. */
-  away(row: PilotRow): void {
+  /** A pilot takes nothing more; its job ends by itself. */
+  draining(row: PilotRow, why: string): void {
     const block = this.#blocks.get(row.block);
-    if (block === undefined) return;
-    if (this.#stopping) return;
-    this.#expect(row);
-    this.#own(
-      this.#o.scheduler.status([block.job]).then(async (states) => {
-        const state = states.get(block.job);
-        if (state?.kind === 'ended') await this.#ended(block, state.why);
-      }),
-    );
+    const { pilots, engine } = this.#o;
+    if (block !== undefined && [...block.pilots].every((no) => !pilots().isConnected(no) || pilots().isDraining(no)))
+      this.#own(this.#apply(block, 'drain', { why }));
+    engine.dispatch();
   }
 
-  #expect(row: PilotRow): void {
+  /** The link is gone; whether the pilot is, its kernel or its job says. */
+  away(row: PilotRow, how: 'bye' | 'closed' | 'silent'): void {
+    const block = this.#blocks.get(row.block);
+    if (block === undefined || this.#stopping) return;
+    this.#expect(row);
+    if (how === 'closed') {
+      const timer = this.#after(REDIAL_MS, () => {
+        if (this.#o.pilots().isConnected(row.no) || this.#o.held() !== undefined) return;
+        this.#own(this.#o.engine.lost(row.no, `its pilot on ${row.node} ended`).then(() => this.#o.engine.dispatch()));
+      });
+      this.#timers.add(timer);
+    }
+    this.#own(this.#ask(block));
+  }
+
+  /** What the scheduler says of it, as soon as its manners allow. */
+  async #ask(block: Block): Promise<void> {
+    if (block.job === undefined) return;
+    const state = (await this.#o.scheduler.status([block.job])).get(block.job);
+    // A scheduler that pushes has told it already, with what more it knows.
+    if (state !== undefined && (state.kind === 'ended' || this.#o.scheduler.onState === undefined))
+      await this.#saw(block, state, undefined);
+  }
+
+  #expect(row: PilotRow, sinceMs = this.#o.clock.mono()): void {
+    const { clock, awayMs, abandonMs, held, engine } = this.#o;
     this.#away.get(row.no)?.cancel();
-    const timer = this.#o.clock.after(AWAY_MS, () => {
+    const timer = clock.after(awayMs, () => {
       this.#away.delete(row.no);
-      if (this.#o.held() !== undefined) return this.#expect(row);
+      if (held() !== undefined) return this.#expect(row);
       const block = this.#blocks.get(row.block);
-      if (block !== undefined) this.#own(this.#stop(block, `its pilot was silent for ${AWAY_MS / 1000} s`));
+      if (block === undefined) return;
+      const silentMs = clock.mono() - sinceMs;
+      const alone = ![...block.pilots].some((no) => this.#o.pilots().isConnected(no));
+      if (alone && silentMs >= abandonMs)
+        return this.#own(this.#stop(block, `its pilot was silent for ${Math.round(silentMs / 1000)} s`));
+      this.#own(
+        engine.lost(row.no, `its pilot on ${row.node} was silent for ${Math.round(silentMs / 1000)} s`).then(() => {
+          engine.dispatch();
+        }),
+      );
+      this.#expect(row, sinceMs);
     });
     this.#away.set(row.no, timer);
   }
 
-  /** Work came or ended: the idle time begins again. */
+  /** Work came or ended: blocks without any are looked for again. */
   touch(): void {
-    const { clock, idleMs } = this.#o;
-    this.#busyAt = clock.mono();
     // One timer for each idle period, not for each item: it looks again when it fires.
-    this.#idle ??= clock.after(idleMs, () => this.#whenIdle());
+    this.#idle ??= this.#o.clock.after(this.#o.idleMs, () => this.#whenIdle());
   }
 
   views(): BlockView[] {
-    const { engine, slots } = this.#o;
-    let leased = 0;
-    for (const work of engine.works.values()) for (const state of work.states) if (state === 2) leased += 1;
-    return [...this.#blocks.values()].map(({ id, state, job, pilots }) => ({
+    const { engine, slots, scheduler } = this.#o;
+    return [...this.#blocks.values()].map(({ id, state, job, pilots, detail }) => ({
       id,
       state,
-      detail: job === '-' ? 'being submitted' : `at ${this.#o.scheduler.name}`,
+      detail: detail !== '' ? detail : job === undefined ? 'being submitted' : `at ${scheduler.name}`,
       pilots: pilots.size,
       slots: pilots.size * slots,
-      busy: Math.min(leased, pilots.size * slots),
+      busy: Math.min(
+        [...pilots].reduce((sum, no) => sum + engine.heldBy(no), 0),
+        pilots.size * slots,
+      ),
     }));
   }
 
   /** Ends every block with everything in it. */
   async stop(): Promise<void> {
     this.leave();
-    const { connected } = this.#o.pilots();
     const own = [...this.#blocks.values()].filter(
       // A fenced agent ends what dialled it: the rest is not known to be its own.
-      ({ pilots }) => this.#o.held() !== 'fenced' || [...pilots].some((no) => connected.has(no)),
+      ({ pilots }) => this.#o.held() !== 'fenced' || [...pilots].some((no) => this.#o.pilots().isConnected(no)),
     );
     await Promise.all(own.map((block) => this.#stop(block, 'the endpoint stops')));
   }
@@ -212,103 +303,205 @@ export class Blocks {
   leave(): void {
     this.#stopping = true;
     this.#idle?.cancel();
-    for (const timer of this.#away.values()) timer.cancel();
+    for (const timer of [...this.#away.values(), ...this.#timers]) timer.cancel();
     this.#away.clear();
+    this.#timers.clear();
   }
 
-  async #start(): Promise<void> {
-    const { scheduler, ledger, folder, clock, random, log } = this.#o;
+  async #start({ group, users }: Extract<ReturnType<typeof nextBlock>, { group: unknown }>): Promise<void> {
+    const { scheduler, folder, clock, random, log, facts, signer } = this.#o;
     const id = toBase64Url(random.bytes(9));
     const place = join(folder, id);
     openPrivateFolder(place);
-    await writeDurable(join(place, BLOCK_FILE), JSON.stringify(this.#fileOf(id)), 0o600);
-    const block: Block = { id, job: '-', state: 'starting', pilots: new Set() };
+    await writeBlockFile(place, id, facts(), { signer: signer(), nowMs: clock.now(), random });
+    const block = createBlock(id, group, clock.mono());
     this.#blocks.set(id, block);
-    await ledger.submit({ kind: 'meta', key: PREFIX + id, value: '-' });
+    const answered = Promise.withResolvers<void>();
+    block.answered = answered.promise;
     try {
-      block.job = await scheduler.submit({ block: id, folder: place, shape: this.#o.shape });
+      await this.#write(block);
+      block.job = await scheduler.submit({ block: id, folder: place, shape: group.shape, users });
+      // At once: its end may be told before the ledger has answered.
+      const applied = this.#apply(block, 'submitted', { why: 'submitted' });
+      await this.#write(block);
+      await applied;
+      log.info({ block: id, job: block.job, users }, 'block submitted');
     } catch (cause) {
-      await this.#ended(block, `not submitted: ${(cause as Error).message}`);
-      return;
+      // The next life asks whether there is a job.
+      if (!this.#stopping)
+        await this.#apply(block, 'submitRefused', { why: `not submitted: ${(cause as Error).message}` });
+    } finally {
+      answered.resolve();
     }
-    await ledger.submit({ kind: 'meta', key: PREFIX + id, value: block.job });
-    log.info({ block: id, startedAt: clock.now() }, 'block submitted');
   }
 
-  #fileOf(block: string): BlockFile {
-    const { signer, endpoint, socket, runner, env, containers, slots, graceS, clock, random } = this.#o;
-    const tls = this.#o.doorplate();
-    const iat = Math.floor(clock.now() / 1000);
-    const jti = uuidv7(clock.now(), random.bytes(10));
-    const token = signToken(
-      'farfield-block+jwt',
-      { v: 1, iss: signer().kid, block, life: 1, jti, iat, exp: iat + TOKEN_LIFE_S },
-      signer(),
-    );
-    const door = tls === undefined ? {} : { tls };
-    return { v: 1, block, agent: endpoint, socket, ...door, token, slots, graceS, runner, env, containers };
+  async #write({ id, job, group, life }: Block): Promise<void> {
+    const value = writeRecord({ job, shape: group.shape, life });
+    await this.#o.ledger.submit({ kind: 'meta', key: PREFIX + id, value });
   }
 
-  async #jobEnded(job: string, why: string): Promise<void> {
-    for (const block of [...this.#blocks.values()]) if (block.job === job) await this.#ended(block, why);
+  /** What a look says of a job. */
+  async #saw(block: Block, state: JobState, restarts: number | undefined): Promise<void> {
+    const { pilots, scheduler, log, onWaiting } = this.#o;
+    if (GONE.has(block.state)) return;
+    const isNew = restarts !== undefined && block.restarts !== undefined && restarts > block.restarts;
+    block.restarts = restarts ?? block.restarts;
+    const event = eventOf(state);
+    const lives = [...block.pilots].some((no) => pilots().isConnected(no));
+    // Started again between two looks.
+    if (isNew && event !== 'sawPending') await this.#apply(block, 'sawPending', { why: 'its job was started again' });
+    // A listing may be older than the pilot that said hello since.
+    else if ((event === 'sawPending' || event === 'sawHeld') && lives && !isNew) return;
+    if (state.kind === 'running' || state.kind === 'starting') block.nodes = state.nodes;
+    const text = waitingText(scheduler.name, block.job ?? '', state);
+    if (text !== undefined && text !== block.detail) onWaiting(block.group, text);
+    block.detail = text ?? '';
+    if (event !== undefined) {
+      const cause = state.kind === 'ended' ? { cause: state.cause } : {};
+      await this.#apply(block, event, { why: 'why' in state ? state.why : state.kind, ...cause });
+    }
+    if (scheduler.namesNodes !== true || block.nodes.length === 0) return;
+    for (const row of [...pilots().rows.values()]) {
+      if (row.block !== block.id || hasNode(block.nodes, row.node)) continue;
+      log.warn(
+        { block: block.id, node: row.node, nodes: block.nodes },
+        'a pilot on a node that is not of its job is refused',
+      );
+      pilots().refuse(row.no, `${row.node} is no node of this block`);
+      await this.#lose(row, `its pilot was on ${row.node}, which is no node of its job`);
+    }
   }
 
   /** The scheduler has forgotten the job: it is over unless a pilot of it says otherwise. */
-  async #jobAbsent(job: string, why: string): Promise<void> {
-    const { connected } = this.#o.pilots();
-    for (const block of [...this.#blocks.values()])
-      if (block.job === job && ![...block.pilots].some((no) => connected.has(no))) await this.#ended(block, why);
+  async #absent(block: Block, why: string): Promise<void> {
+    if ([...block.pilots].some((no) => this.#o.pilots().isConnected(no))) return;
+    await this.#apply(block, 'sawEnded', { why, cause: 'lost' });
   }
 
-  /** The block is gone: its leases go back, and its folder; a block that never said hello counts against the breaker. */
-  async #ended(block: Block, why: string): Promise<void> {
-    if (!this.#blocks.delete(block.id)) return;
-    const { ledger, engine, breaker, pilots, log } = this.#o;
-    const tail = this.#tail(block.id);
-    log.info({ block: block.id, why, state: block.state }, 'block ended');
-    if (block.state === 'starting' && !this.#stopping) breaker.failed(tail === '' ? why : tail);
-    for (const row of [...pilots().rows.values()]) if (row.block === block.id) await this.#lose(row, why);
-    await ledger.submit({ kind: 'meta', key: PREFIX + block.id, value: '' });
-    if (block.state !== 'starting') rmSync(join(this.#o.folder, block.id), { recursive: true, force: true });
-    engine.dispatch();
+  /** One step of the table. The state changes at once; effects follow in order. */
+  async #apply(block: Block, event: BlockEvent, why: Why): Promise<void> {
+    if (this.#blocks.get(block.id) !== block) return;
+    const entry = blockStep(block.state, event);
+    if ('refused' in entry) return;
+    const before = block.state;
+    block.state = entry.state;
+    if (before !== entry.state) this.#o.log.info({ block: block.id, before, state: entry.state, ...why }, 'block');
+    for (const effect of entry.effects)
+      if (effect === 'startLeasing' || effect === 'stopLeasing') this.#leasing(block, effect);
+    const over = GONE.has(entry.state);
+    if (over) this.#blocks.delete(block.id);
+    for (const effect of entry.effects) await this.#carryOut(block, effect, why);
+    if (over) await this.#forget(block, why);
   }
 
-  async #lose(row: PilotRow, why: string): Promise<void> {
+  #leasing(block: Block, effect: 'startLeasing' | 'stopLeasing'): void {
+    block.leasing = effect === 'startLeasing';
+  }
+
+  async #carryOut(block: Block, effect: BlockEffect, why: Why): Promise<void> {
+    switch (effect) {
+      case 'countStartFailure':
+        return this.#failed(block, why.why);
+      case 'returnLeases':
+        return this.#loseAll(block, why);
+      case 'newLife':
+        block.life += 1;
+        block.came = false;
+        await this.#loseAll(block, why);
+        return this.#write(block);
+      case 'cancelJob':
+        return this.#cancel(block);
+      case 'lookForJob':
+        return this.#find(block);
+      case 'startLeasing':
+      case 'stopLeasing':
+        return undefined;
+    }
+  }
+
+  #failed(block: Block, why: string): void {
+    if (this.#stopping) return;
+    const { breaker, clock, retryMs, engine, logFile } = this.#o;
+    const tail = logTail(logFile(block.id));
+    breaker.failed(tail === '' ? why : tail);
+    this.#failures += 1;
+    if (this.#failures < 2 || retryMs === 0) return;
+    this.#pauseUntil = clock.mono() + retryMs;
+    this.#timers.add(this.#after(retryMs, () => engine.dispatch()));
+  }
+
+  #after(ms: number, act: () => void): Timer {
+    const timer = this.#o.clock.after(ms, () => {
+      this.#timers.delete(timer);
+      act();
+    });
+    return timer;
+  }
+
+  async #loseAll(block: Block, { why, cause }: Why): Promise<void> {
+    for (const row of [...this.#o.pilots().rows.values()])
+      if (row.block === block.id) await this.#lose(row, why, cause);
+    block.pilots.clear();
+  }
+
+  async #lose(row: PilotRow, why: string, cause?: EndCause): Promise<void> {
     this.#away.get(row.no)?.cancel();
     this.#away.delete(row.no);
-    await this.#o.engine.lost(row.no, `its pilot ended (${why})`);
+    this.#blocks.get(row.block)?.pilots.delete(row.no);
+    // Walltime, preemption, a lost node are nobody's fault; a block that was killed for its memory held the work that took it.
+    await this.#o.engine.lost(row.no, `its pilot ended (${why})`, cause === 'memory');
     await this.#o.pilots().forget(row.no);
   }
 
+  /** The block is gone: its leases go back, and its folder unless somebody must look at it. */
+  async #forget(block: Block, why: Why): Promise<void> {
+    const { ledger, engine, folder } = this.#o;
+    await this.#loseAll(block, why);
+    await ledger.submit({ kind: 'meta', key: PREFIX + block.id, value: '' });
+    if (block.came) rmSync(join(folder, block.id), { recursive: true, force: true });
+    else sweepFolders(folder, (id) => this.#blocks.has(id));
+    engine.dispatch();
+    this.demand();
+  }
+
   async #stop(block: Block, why: string): Promise<void> {
-    block.state = 'draining';
+    await block.answered;
     this.#o.pilots().stop(block.id, why, STOP_GRACE_S);
-    if (block.job !== '-') await this.#o.scheduler.cancel(block.job, STOP_GRACE_S * 1000);
-    await this.#ended(block, why);
+    await this.#apply(block, 'stop', { why });
+  }
+
+  async #cancel(block: Block): Promise<void> {
+    if (block.job === undefined) return;
+    const { left } = await this.#o.scheduler.cancel(block.job, STOP_GRACE_S * 1000);
+    if (left.length === 0) return this.#apply(block, 'sawEnded', { why: 'the endpoint ended it', cause: 'cancelled' });
+    this.#o.log.warn({ block: block.id, left }, 'a block is not known to have ended; it is cancelled again');
+    if (this.#stopping) return;
+    this.#timers.add(
+      this.#after(CANCEL_AGAIN_MS, () => this.#own(this.#apply(block, 'stop', { why: 'cancelled again' }))),
+    );
   }
 
   #whenIdle(): void {
     this.#idle = undefined;
-    const { clock, idleMs, engine } = this.#o;
-    const quietMs = clock.mono() - this.#busyAt;
-    if (quietMs < idleMs || engine.works.size > 0) {
-      this.#idle = clock.after(Math.max(1, engine.works.size > 0 ? idleMs : idleMs - quietMs), () => this.#whenIdle());
-      return;
+    const { clock, idleMs, engine, minBlocks } = this.#o;
+    let nextMs = idleMs;
+    let spare = [...this.#blocks.values()].filter(({ state }) => state === 'running').length - minBlocks;
+    for (const block of [...this.#blocks.values()]) {
+      if (block.state !== 'running' || [...block.pilots].some((no) => engine.heldBy(no) > 0)) continue;
+      const leftMs = block.busyAt + idleMs - clock.mono();
+      if (leftMs > 0) nextMs = Math.min(nextMs, leftMs);
+      else if (spare > 0) {
+        spare -= 1;
+        this.#own(this.#stop(block, 'no work for a while'));
+      }
     }
-    for (const block of this.#blocks.values())
-      if (block.state === 'running') this.#own(this.#stop(block, 'no work for a while'));
-  }
-
-  /** The last of what the site's own start-up printed; never a task's output, which does not go there. */
-  #tail(block: string): string {
-    try {
-      return plain(readFileSync(this.#o.logFile(block)).subarray(-TAIL_BYTES).toString()).trim();
-    } catch {
-      return '';
-    }
+    if ([...this.#blocks.values()].some(({ state }) => state === 'running' || COMING.has(state)))
+      this.#idle = clock.after(Math.max(1, nextMs), () => this.#whenIdle());
   }
 
   #own(work: Promise<void>): void {
-    work.catch((error: unknown) => this.#o.log.error({ err: error }, 'a block could not be looked after'));
+    work.catch((error: unknown) => {
+      if (!this.#stopping) this.#o.log.error({ err: error }, 'a block could not be looked after');
+    });
   }
 }

@@ -2,11 +2,11 @@
  * The agent's side of the pilot links: who may connect, what they are told, what they say.
  *
  * Invariants
- *  B1 A block token is redeemed once, in a commit, and binds the key that the pilot made in its memory; that key alone
+ *  B1 A block token is redeemed once by each node, in a commit (tokens.ts), and binds the key that the pilot made in its memory; that key alone
  *     reconnects. The pilot pins the agent's endpoint id through the challenge.
  *  B2 A pilot sees its own leases only, and messages about others' leases change nothing (engine.ts, W2).
  *  B3 DoneAck follows the commit of every outcome in the message.
- *  B4 A closed socket is no death: the pilot may redial. It is lost when its process is known to be gone, or `graceMs` passed.
+ *  B4 How a link ended is told apart, since it decides how long its leases wait for it (blocks.ts, K4).
  */
 import { open, rename, rm } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
@@ -15,7 +15,7 @@ import { type ServeOptions, serveLinks } from '#base/link/accept.ts';
 import { checkHello } from '#base/link/hello-check.ts';
 import { type PilotMessage, pilotCodec } from '#base/link/messages.ts';
 import type { Acceptor } from '#base/link/seam.ts';
-import type { Session } from '#base/link/session.ts';
+import type { Session, SessionEnd } from '#base/link/session.ts';
 import type { Logger } from '#base/log.ts';
 import type { Random } from '#base/random.ts';
 import { FarfieldError } from '#kernel/errors.ts';
@@ -50,10 +50,17 @@ export interface PilotsOptions {
   readonly writable: (work: Work) => readonly string[];
   /** What the agent itself knows of an outcome's circumstances: policy, rule. */
   readonly measured: (record: Measured, work: Work | undefined) => Measured;
-  /** Whether a block of this id was submitted here and is not known to have ended. */
-  readonly isLive: (block: string) => boolean;
+  /** Throws where a pilot on this node may not redeem the block's token; resolves with what it is remembered by. */
+  readonly redemption: (block: string, node: string) => Promise<string>;
+  /** Whether this work may be leased to it, if an item takes `needMs` at most. */
+  readonly takes: (row: PilotRow, work: Work, needMs: number) => boolean;
+  /** A block serves one call. */
+  readonly perCall: boolean;
   readonly onConnected: (row: PilotRow) => void;
-  readonly onAway: (row: PilotRow) => void;
+  readonly onLeased: (row: PilotRow) => void;
+  readonly onDone: (row: PilotRow) => void;
+  readonly onDraining: (row: PilotRow, why: string) => void;
+  readonly onAway: (row: PilotRow, how: 'bye' | 'closed' | 'silent') => void;
   readonly onProgress: (key: number, attempt: number, done: number, total: number, perSecond: number) => void;
   readonly onLog: (key: number, attempt: number, data: Uint8Array, dropped: number) => void;
 }
@@ -61,7 +68,14 @@ export interface PilotsOptions {
 export interface Pilots {
   /** Known pilots, connected or not. */
   readonly rows: ReadonlyMap<number, PilotRow>;
-  readonly connected: ReadonlySet<number>;
+  isConnected(no: number): boolean;
+  isDraining(no: number): boolean;
+  /** Until its job ends; undefined where no end is known. */
+  leftMs(no: number): number | undefined;
+  /** Hellos that were refused since the start: a token used twice, by another node, or after the block's end. */
+  readonly refused: number;
+  /** It is none of ours after all. */
+  refuse(no: number, why: string): void;
   stop(block: string, reason: string, graceS: number): void;
   /** A pilot that will not come back. */
   forget(no: number): Promise<void>;
@@ -71,63 +85,70 @@ export interface Pilots {
 
 type PilotSession = Session<PilotMessage>;
 
+interface Peer {
+  readonly row: PilotRow;
+  readonly held: readonly HeldItem[];
+  readonly leftS: number;
+}
+
+/** A kernel that closes a socket knows that its process is gone; a network that is silent knows nothing. */
+function howEnded(end: SessionEnd): 'bye' | 'closed' | 'silent' {
+  if (end.kind === 'bye') return 'bye';
+  return /nothing was heard|TIMEDOUT|UNREACH|NETDOWN/.test(end.reason) ? 'silent' : 'closed';
+}
+
 export async function openPilots(options: PilotsOptions): Promise<Pilots> {
   const { ledger, engine, endpoint } = options;
   const stored = await ledger.query({ kind: 'pilots' });
   const rows = new Map((stored.kind === 'pilots' ? stored.pilots : []).map((row) => [row.no, row]));
   const connected = new Map<number, PilotSession>();
+  /** By pilot, of its session: when its job ends (monotonic), and whether it takes nothing more. */
+  const facts = new Map<number, { readonly endsAt: number | undefined; draining: boolean }>();
   let sessionEpoch = 0;
+  let refused = 0;
 
-  const identify = async (hello: PilotHello, nonce: string): Promise<PilotRow> => {
-    const jwk = JSON.parse(hello.pilotJwk) as PublicJwk;
-    const token = await checkHello(hello.token, {
-      acceptor: endpoint,
-      nonce,
-      protocol: { min: hello.protocolMin, max: hello.protocolMax },
-      keyOf: () => jwk,
-      nowMs: options.clock.now(),
-    });
-    const known = [...rows.values()].find((row) => row.kid === token.kid);
-    if (known !== undefined) {
-      if (known.block !== token.claims.sub)
-        throw new FarfieldError('E_FORBIDDEN', 'this key belongs to a pilot of another block');
-      return known;
-    }
-    return redeem(options, hello, token.claims.sub, token.kid);
-  };
-
-  const serve: ServeOptions<PilotMessage, PilotRow & { held: readonly HeldItem[] }> = {
+  const serve: ServeOptions<PilotMessage, Peer> = {
     codec: pilotCodec,
     clock: options.clock,
     random: options.random,
     acceptor: endpoint,
     async verify(hello, { nonce }) {
-      const row = await identify(hello, nonce);
+      const row = await identify(options, rows, hello, nonce);
       rows.set(row.no, row);
       // A new session of the same key is the same pilot: its old socket is dead without knowing it.
       connected.get(row.no)?.close('E_FENCED', 'the same pilot connected again');
       const held = hello.held.map(heldItem);
       const drop = engine.strange(row.no, held).map(heldLease);
       sessionEpoch += 1;
-      return { welcome: { sessionEpoch, drop }, peer: { ...row, held } };
+      return { welcome: { sessionEpoch, drop }, peer: { row, held, leftS: hello.leftS } };
     },
-    async onSession(session, peer) {
-      const { held, ...row } = peer;
-      const port = createPort(options, row, session);
+    async onSession(session, { row, held, leftS }) {
+      const fact = { endsAt: leftS === 0 ? undefined : options.clock.mono() + leftS * 1000, draining: false };
+      const port = createPort(options, row, session, () => fact.draining);
       connected.set(row.no, session);
+      facts.set(row.no, fact);
       options.onConnected(row);
       engine.attach(port, held);
       const end = await session.serve((messages) => {
-        for (const message of messages) take(options, port, session, message);
+        for (const message of messages) {
+          if (message.draining !== undefined) {
+            fact.draining = true;
+            options.onDraining(row, message.draining.reason);
+          } else take(options, row, port, session, message);
+        }
       });
       options.log.info({ pilot: row.no, block: row.block, end }, 'pilot link ended');
       engine.detach(port);
       if (connected.get(row.no) === session) {
         connected.delete(row.no);
-        options.onAway(row);
+        facts.delete(row.no);
+        options.onAway(row, howEnded(end));
       }
     },
-    onRefused: (link, code, message) => options.log.warn({ remote: link.remote, code, message }, 'pilot refused'),
+    onRefused: (link, code, message) => {
+      refused += 1;
+      options.log.warn({ remote: link.remote, code, message, refused }, 'pilot refused');
+    },
     onError: (error) => options.log.error({ err: error }, 'pilot link failed'),
   };
   // Each door has its own turns: strangers at the network's keep nobody from the socket.
@@ -135,8 +156,18 @@ export async function openPilots(options: PilotsOptions): Promise<Pilots> {
 
   return {
     rows,
-    get connected() {
-      return new Set(connected.keys());
+    isConnected: (no) => connected.has(no),
+    isDraining: (no) => facts.get(no)?.draining === true,
+    leftMs(no) {
+      const endsAt = facts.get(no)?.endsAt;
+      return endsAt === undefined ? undefined : Math.max(0, endsAt - options.clock.mono());
+    },
+    get refused() {
+      return refused;
+    },
+    refuse(no, why) {
+      refused += 1;
+      connected.get(no)?.close('E_FORBIDDEN', why);
     },
     stop(block, reason, graceS) {
       for (const row of rows.values())
@@ -150,23 +181,50 @@ export async function openPilots(options: PilotsOptions): Promise<Pilots> {
   };
 }
 
+/** The pilot whose key signed this hello; a key that is new brings a block token. */
+async function identify(
+  options: PilotsOptions,
+  rows: ReadonlyMap<number, PilotRow>,
+  hello: PilotHello,
+  nonce: string,
+): Promise<PilotRow> {
+  const jwk = JSON.parse(hello.pilotJwk) as PublicJwk;
+  const token = await checkHello(hello.token, {
+    acceptor: options.endpoint,
+    nonce,
+    protocol: { min: hello.protocolMin, max: hello.protocolMax },
+    keyOf: () => jwk,
+    nowMs: options.clock.now(),
+  });
+  const known = [...rows.values()].find((row) => row.kid === token.kid);
+  if (known === undefined) return redeem(options, hello, token.claims.sub, token.kid);
+  if (known.block === token.claims.sub) return known;
+  throw new FarfieldError('E_FORBIDDEN', 'this key belongs to a pilot of another block');
+}
+
 async function redeem(options: PilotsOptions, hello: PilotHello, block: string, kid: string): Promise<PilotRow> {
   if (hello.blockToken === '') {
     throw new FarfieldError('E_UNAUTHENTICATED', `a pilot of block ${block} with an unknown key and no block token`);
   }
   const { claims } = openToken('farfield-block+jwt', hello.blockToken, options.signer().jwk);
-  if (!options.isLive(block)) throw new FarfieldError('E_FORBIDDEN', `block ${block} is over`);
   if (claims.block !== block) throw new FarfieldError('E_FORBIDDEN', `this token is of block ${claims.block}`);
   if (claims.exp * 1000 < options.clock.now())
     throw new FarfieldError('E_EXPIRED', `the token of block ${block} is over`);
+  const by = await options.redemption(block, hello.node);
   const facts = { block, node: hello.node, kid, jwk: hello.pilotJwk, slots: hello.slots };
-  const result = await options.ledger.submit({ kind: 'redeem', jti: claims.jti, exp: claims.exp, pilot: facts });
+  const jti = `${claims.jti}/${by}`;
+  const result = await options.ledger.submit({ kind: 'redeem', jti, exp: claims.exp, pilot: facts });
   if (result.kind !== 'pilot')
     throw new FarfieldError('E_UNAUTHENTICATED', `the token of block ${block} was redeemed by another pilot`);
   return { no: result.no, ...facts };
 }
 
-function createPort(options: PilotsOptions, row: PilotRow, session: PilotSession): PilotPort {
+function createPort(
+  options: PilotsOptions,
+  row: PilotRow,
+  session: PilotSession,
+  isDraining: () => boolean,
+): PilotPort {
   const told = new Set<number>();
   return {
     no: row.no,
@@ -174,8 +232,11 @@ function createPort(options: PilotsOptions, row: PilotRow, session: PilotSession
     node: row.node,
     slots: row.slots,
     inFlight: new Map(),
+    takes: (work, needMs) => !isDraining() && options.takes(row, work, needMs),
+    ...(options.perCall ? { single: true, places: () => 1 } : {}),
     launch(work: Work, leaseEpoch: number, items: readonly LaunchItem[]) {
       const spec = options.specs.of(work);
+      options.onLeased(row);
       if (!told.has(spec.specNo)) session.send({ spec });
       told.add(spec.specNo);
       for (const launch of launchMessages(work, spec.specNo, leaseEpoch, items, options.filesOf, options.outDirs))
@@ -187,11 +248,20 @@ function createPort(options: PilotsOptions, row: PilotRow, session: PilotSession
   };
 }
 
-function take(options: PilotsOptions, port: PilotPort, session: PilotSession, message: PilotMessage): void {
+function take(
+  options: PilotsOptions,
+  row: PilotRow,
+  port: PilotPort,
+  session: PilotSession,
+  message: PilotMessage,
+): void {
   const { started, progress, log, done } = message;
   if (done !== undefined) {
     takeDone(options, port, done)
-      .then(() => session.send({ doneAck: { doneNo: done.doneNo } }, 'prompt'))
+      .then(() => {
+        session.send({ doneAck: { doneNo: done.doneNo } }, 'prompt');
+        options.onDone(row);
+      })
       .catch((cause: unknown) => {
         // Not acknowledged: the pilot keeps it and sends it to the next session.
         options.log.error({ err: cause, pilot: port.no }, 'outcomes not taken');

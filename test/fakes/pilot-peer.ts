@@ -65,6 +65,7 @@ export function createPilotPeer(folder: string, options: PilotPeerOptions): Pilo
   let doneNo = 0;
   let first = true;
 
+  const facts = { node, pid: 1, slots, gpus: 0, pilotJwk: JSON.stringify(signer.jwk) };
   const peer: PilotPeer = {
     block,
     specs: [],
@@ -98,13 +99,9 @@ export function createPilotPeer(folder: string, options: PilotPeerOptions): Pilo
           return {
             token: signHello(facts, signer),
             blockToken: (more.token ?? first) ? block.token : '',
-            pilotJwk: JSON.stringify(signer.jwk),
+            ...facts,
             held: [...(more.held ?? peer.held)],
-            node,
-            pid: 1,
-            slots,
             leftS: options.leftS?.() ?? 0,
-            gpus: 0,
             protocolMin: protocol.min,
             protocolMax: protocol.max,
           };

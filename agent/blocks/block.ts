@@ -1,0 +1,162 @@
+/** One block in memory, what the agent's blocks are given, and which block should be begun next. */
+import type { Clock } from '#base/clock.ts';
+import type { Logger } from '#base/log.ts';
+import type { Random } from '#base/random.ts';
+import type { Signer } from '#kernel/jws.ts';
+import type { BlockState } from '#kernel/states/block.ts';
+import type { Ledger, PilotRow } from '../admission/ledger.ts';
+import type { Scheduler } from '../schedulers/scheduler.ts';
+import type { Engine } from '../work/engine.ts';
+import type { Work } from '../work/mirror.ts';
+import type { Demand } from '../work/placement.ts';
+import type { Breaker } from './breaker.ts';
+import { blocksWanted } from './demand.ts';
+import type { Group, Groups } from './groups.ts';
+import type { Pilots } from './pilots.ts';
+import type { BlockFacts } from './records.ts';
+
+export interface BlocksOptions {
+  readonly scheduler: Scheduler;
+  readonly ledger: Ledger;
+  readonly engine: Engine;
+  readonly breaker: Breaker;
+  readonly pilots: () => Pilots;
+  readonly groups: Groups;
+  readonly signer: () => Signer;
+  /** What every block's file says now. */
+  readonly facts: () => BlockFacts;
+  /** Folder that holds one folder a block. */
+  readonly folder: string;
+  readonly slots: number;
+  readonly maxBlocks: number;
+  /** Kept while there is no work / begun before there is any. */
+  readonly minBlocks: number;
+  readonly initBlocks: number;
+  readonly perCall: boolean;
+  readonly idleMs: number;
+  /** How long a silent pilot keeps its leases, and its block its nodes. */
+  readonly awayMs: number;
+  readonly abandonMs: number;
+  /** Pause after a second start that failed; the third opens the breaker. */
+  readonly retryMs: number;
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly log: Logger;
+  /** Where a block's pilot writes what it prints. */
+  readonly logFile: (block: string) => string;
+  /** K6: the broker has not answered yet, or has another agent of this endpoint. */
+  readonly held: () => 'asking' | 'fenced' | undefined;
+  /** Who waits: for the job's comment. */
+  readonly userOf: (work: Work) => string;
+  /** Everyone who waits in this group hears what for. */
+  readonly onWaiting: (group: Group, text: string) => void;
+}
+
+export interface Block {
+  readonly id: string;
+  readonly group: Group;
+  state: BlockState;
+  /** The scheduler's text of it; undefined until it answered. */
+  job: string | undefined;
+  /** Resolves when the submit was answered. */
+  answered: Promise<void>;
+  /** Which start of its job this is, as far as we know. */
+  life: number;
+  /** Starts that the scheduler counts. */
+  restarts: number | undefined;
+  nodes: readonly string[];
+  /** Something may be leased to it. */
+  leasing: boolean;
+  /** Something was. */
+  used: boolean;
+  /** A pilot of this life said hello. */
+  came: boolean;
+  /** What it waits for, in words. */
+  detail: string;
+  readonly pilots: Set<number>;
+  busyAt: number;
+}
+
+export function createBlock(id: string, group: Group, nowMono: number): Block {
+  return {
+    id,
+    group,
+    state: 'requested',
+    job: undefined,
+    answered: Promise.resolve(),
+    life: 1,
+    restarts: undefined,
+    nodes: [],
+    leasing: false,
+    used: false,
+    came: false,
+    detail: '',
+    pilots: new Set(),
+    busyAt: nowMono,
+  };
+}
+
+/** Asked for, and without a pilot yet. */
+export const COMING: ReadonlySet<BlockState> = new Set(['requested', 'unclear', 'pending', 'held', 'starting']);
+export const GONE: ReadonlySet<BlockState> = new Set(['ended', 'refused']);
+
+interface Waiting {
+  readonly group: Group;
+  readonly demands: Demand[];
+  readonly users: Set<string>;
+}
+
+type Takes = (row: PilotRow, work: Work, needMs: number) => boolean;
+
+/** `floor`: blocks that live without any work. The group of the next block and who is to be named in its job; or the idle block that must make room for one. */
+export function nextBlock(
+  options: BlocksOptions,
+  blocks: readonly Block[],
+  floor: number,
+  takes: Takes,
+): { readonly group: Group; readonly users: readonly string[] } | { readonly giveWay: Block } | undefined {
+  const { groups, maxBlocks } = options;
+  const waiting = new Map<string, Waiting>();
+  const full = blocks.length >= maxBlocks;
+  for (const demand of options.engine.demands()) {
+    const group = groups.of(demand.work);
+    const entry = waiting.get(group.key) ?? { group, demands: [], users: new Set<string>() };
+    entry.demands.push(demand);
+    entry.users.add(options.userOf(demand.work));
+    waiting.set(group.key, entry);
+  }
+  for (const { group, demands, users } of waiting.values()) {
+    const own = blocks.filter((block) => block.group.key === group.key);
+    if (full && own.length === 0) {
+      const idle = blocks.find((block) => isIdle(options, block));
+      if (idle !== undefined) return { giveWay: idle };
+    }
+    if (!full && wanted(options, demands, own, takes) > 0) return { group, users: [...users] };
+  }
+  return !full && blocks.length < floor ? { group: groups.base, users: [] } : undefined;
+}
+
+function isIdle({ engine }: BlocksOptions, { state, pilots }: Block): boolean {
+  return state === 'running' && [...pilots].every((no) => engine.heldBy(no) === 0);
+}
+
+function wanted(options: BlocksOptions, demands: readonly Demand[], own: readonly Block[], takes: Takes): number {
+  const { slots, perCall } = options;
+  const { rows, isConnected } = options.pilots();
+  const waiting = demands.reduce((sum, each) => sum + each.waiting, 0);
+  const workMs = demands.reduce((sum, each) => sum + each.waiting * (each.paceMs ?? Number.NaN), 0);
+  const [longest] = [...demands].sort((a, b) => b.needMs - a.needMs);
+  let running = 0;
+  for (const row of rows.values()) {
+    const is = longest !== undefined && own.some(({ id }) => id === row.block) && isConnected(row.no);
+    if (is && takes(row, longest.work, longest.needMs)) running += row.slots;
+  }
+  return blocksWanted({
+    waiting,
+    paceMs: Number.isNaN(workMs) ? undefined : workMs / waiting,
+    running,
+    coming: own.filter(({ state }) => COMING.has(state)).length,
+    placesPerBlock: slots * (own[0]?.group.shape.nodes ?? 1),
+    perCall,
+  });
+}
