@@ -1,10 +1,8 @@
-/** What a job gathers beside its predictions: counts of flags, the comparison with truth, the digest of its rows. */
-import { createHash } from 'node:crypto';
+/** What a job gathers beside its predictions: counts of flags, the comparison with truth. */
 import { FarfieldError } from '#kernel/errors.ts';
 import { MAX_SUMMARY_BYTES } from './limits.ts';
 import type { OpenModel } from './model.ts';
 import type { RowPlan, RowResults } from './rows.ts';
-import type { RowSource } from './sources.ts';
 import { ClassCollector, type ClassSummary } from './uncertainty/classes.ts';
 import { countFlags, type FlagCounts, noFlags } from './uncertainty/flags.ts';
 import { L2Collector, type L2Summary } from './uncertainty/l2.ts';
@@ -20,7 +18,6 @@ export class Collected {
   readonly #flagged = noFlags();
   readonly #compared: L2Collector | ClassCollector | undefined;
   readonly #columns: number;
-  readonly #hash = createHash('sha256');
 
   constructor({ plan, open }: { readonly plan: RowPlan; readonly open: OpenModel }, withTruth: boolean) {
     this.#columns = plan.output.columns;
@@ -31,10 +28,6 @@ export class Collected {
       classes === undefined
         ? new L2Collector({ axes, units, groups, baselines })
         : new ClassCollector({ classes, groups });
-  }
-
-  inputDigest(): string {
-    return `sha256:${this.#hash.digest('hex')}`;
   }
 
   add(rows: number, results: RowResults, truth: Float64Array | undefined): void {
@@ -57,17 +50,5 @@ export class Collected {
     if (bytes > MAX_SUMMARY_BYTES)
       throw new FarfieldError('E_MODEL', `the summary has ${bytes} bytes; declare fewer groups`);
     return summary;
-  }
-
-  /** The rows' own digest (stored type, little-endian), the same however the file compresses or chunks them. */
-  hashing(source: RowSource): RowSource {
-    return {
-      ...source,
-      readRows: (from, count, target) => {
-        source.readRows(from, count, target);
-        this.#hash.update(target.subarray(0, count * source.rowBytes));
-      },
-      [Symbol.dispose]: () => {},
-    };
   }
 }

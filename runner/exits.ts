@@ -1,4 +1,9 @@
-/** Exit codes of `farfield-runner`; `describe` prints them. */
+/**
+ * Exit codes of `farfield-runner`; `describe` prints them, docs/runner.md explains them, a test compares the two.
+ *
+ * A code is never reused: job scripts branch on it. Codes from 6 on say whose move it is, so that a script can tell "run it
+ * again" (stopped, busy, output) from "mend something first" (input, conflict, incomplete).
+ */
 export const EXIT = {
   ok: 0,
   /** A defect: the stack is on stderr. */
@@ -10,13 +15,33 @@ export const EXIT = {
   load: 4,
   /** The pilot went away while it was written to. */
   pipe: 5,
+  /** The rows cannot be taken: missing, damaged, of another shape, type or number. */
+  input: 6,
+  /** The output folder holds what this job may not replace, or shards that do not belong together. */
+  conflict: 7,
+  /** Another runner has this shard. */
+  busy: 8,
+  /** The output cannot be written: not allowed, or no room. */
+  output: 9,
+  /** Asked to end before the shard was finished; the shard is as it was. */
+  stopped: 10,
+  /** Shards are missing, unfinished or damaged: nothing was merged. */
+  incomplete: 11,
 } as const;
 
-export const EXIT_MEANINGS: Readonly<Record<keyof typeof EXIT, string>> = {
+export type ExitName = keyof typeof EXIT;
+
+export const EXIT_MEANINGS: Readonly<Record<ExitName, string>> = {
   ok: 'done',
   defect: 'a defect in the runner',
   usage: 'a command or option that does not exist or does not fit',
   protocol: 'a frame that the protocol does not allow',
   load: 'a model or function that cannot be served here',
   pipe: 'the reader of the pipe went away',
+  input: 'rows or labels that cannot be taken',
+  conflict: 'the output folder holds results of another job',
+  busy: 'another runner has this shard',
+  output: 'the output cannot be written, or there is no room',
+  stopped: 'asked to end before the shard was finished; the shard is as it was',
+  incomplete: 'shards are missing, unfinished or damaged; nothing was merged',
 };

@@ -10,6 +10,7 @@ import type { Clock } from '#base/clock.ts';
 import { createSeededRandom } from '#base/random.ts';
 import { FarfieldError } from '#kernel/errors.ts';
 import { Collected, type RowsSummary } from './collected.ts';
+import { hashed } from './hashed-rows.ts';
 import { type Phases, runJob } from './job.ts';
 import type { Loaded } from './model-calls.ts';
 import type { OutputWords } from './post.ts';
@@ -87,6 +88,8 @@ export interface PassParts {
   readonly method: Method;
   /** Decides which rows are sampled. */
   readonly seed: number;
+  /** Where the rows are a part of a job's: their place in it. */
+  readonly partOf?: { readonly rows: number; readonly from: number };
   readonly clock: Clock;
   readonly cancelled: () => boolean;
   readonly progress: (done: number, total: number, perSecond: number) => void;
@@ -164,6 +167,7 @@ async function runPass(
   const { samples, truth, clock, method } = parts;
   const { classes, columns } = plan.output;
   const collected = new Collected(loaded, truth !== undefined);
+  const source = hashed(samples);
   const phases = await runJob({
     clock,
     lanes,
@@ -173,7 +177,7 @@ async function runPass(
       baselines: plan.baselines,
       signals: method.calibration?.value.reference === undefined ? 0 : plan.signals,
     },
-    samples: collected.hashing(samples),
+    samples: source,
     truth,
     finished: (from, rows, results, labels) => {
       if (labels !== undefined && classes !== undefined) mustBeClasses(from, labels, classes);
@@ -187,7 +191,7 @@ async function runPass(
   const at = clock.mono();
   const facts = {
     summary: collected.summary(samples.rows),
-    inputDigest: collected.inputDigest(),
+    inputDigest: source.digest(),
     trust: reportTrust(method.calibration, judge),
   };
   sink.commit({
@@ -251,12 +255,16 @@ function reportOf(
 }
 
 /** Predictions of some rows under the model's symmetries. */
-function sample(loaded: Loaded, { clock, samples, seed, cancelled }: PassParts, wanted: number): Promise<Sampled> {
+function sample(
+  loaded: Loaded,
+  { clock, samples, seed, cancelled, partOf }: PassParts,
+  wanted: number,
+): Promise<Sampled> {
   const { open, plan, lanes } = loaded;
   const symmetries = compileSymmetries(open.model, plan.sample, plan.output.columns);
   if (symmetries === undefined) throw new TypeError('no symmetries are declared');
   const random = createSeededRandom(seed);
-  return sampleSymmetries({ clock, lanes, plan, samples, symmetries, random, wanted, cancelled });
+  return sampleSymmetries({ clock, lanes, plan, samples, partOf, symmetries, random, wanted, cancelled });
 }
 
 /** What the error calibration adds to a result file. */

@@ -13,12 +13,12 @@ import { createSeededRandom } from '#base/random.ts';
 import { sha256Hex } from '#kernel/bytes.ts';
 import { FarfieldError } from '#kernel/errors.ts';
 import type { Calibration } from '#protos/calibration.ts';
-import type { CallArg } from '../adapters/adapter.ts';
 import { goldenDistance } from '../golden.ts';
 import { createHdf5Loader, type Hdf5Library } from '../hdf5/library.ts';
 import { runJob } from '../job.ts';
 import { Lanes } from '../lanes.ts';
 import { chooseVariant, type OpenModel, openModel, openOnnx, type VariantChoice } from '../model.ts';
+import { namedFile } from '../named-file.ts';
 import { compileRows, type RowPlan } from '../rows.ts';
 import { openSource, type RowSource } from '../sources.ts';
 import { decisionDigest } from './calibration.ts';
@@ -119,14 +119,14 @@ async function openRows(
   const declared = model.inputs[0] as OpenModel['model']['inputs'][number];
   const rowShape = declared.shape.slice(1).filter((n) => n !== 1);
   const samples = await openSource(
-    argOf('input', input),
+    namedFile('input', input),
     { rowShape, stored: declared.stored, dataset: declared.dataset },
     tools,
   );
   try {
     const shape = plan.output.classes === undefined ? [plan.output.columns] : [];
     const truth = await openSource(
-      argOf('labels', labels),
+      namedFile('labels', labels),
       { rowShape: shape, stored: undefined, dataset: undefined },
       tools,
     );
@@ -140,15 +140,6 @@ async function openRows(
     samples[Symbol.dispose]();
     throw reason;
   }
-}
-
-/** `x.h5:/patches`, `x.npy`. */
-function argOf(name: string, text: string): CallArg {
-  const cut = text.indexOf(':/', 1);
-  const path = cut < 0 ? text : text.slice(0, cut);
-  const type = path.endsWith('.npy') ? 'npy' : 'hdf5';
-  const arg = { name, type, at: 'file', path, size: 0, ...(cut < 0 ? {} : { sel: text.slice(cut + 1) }) } as const;
-  return { arg, bytes: undefined };
 }
 
 async function gather(

@@ -12,6 +12,7 @@ import { fromUtf8, sha256Hex, utf8 } from '#kernel/bytes.ts';
 import { FarfieldError } from '#kernel/errors.ts';
 import type { Calibration } from '#protos/calibration.ts';
 import type { Model } from '#protos/model.ts';
+import { canonical } from '../canonical.ts';
 import { listedFile, type OpenModel, type VariantChoice } from '../model.ts';
 import { type Check, compileSchema, type JsonSchema } from '../schema.ts';
 import schemas from '../schemas.json' with { type: 'json' };
@@ -46,15 +47,6 @@ export function decisionDigest({ inputs, outputs, pre, post, groups, uncertainty
     uncertainty: { score, features, symmetries },
   };
   return sha256Hex(utf8(canonical(decides)));
-}
-
-/** JSON with sorted keys and without undefined values. */
-function canonical(value: unknown): string {
-  if (Array.isArray(value)) return `[${value.map(canonical).join(',')}]`;
-  if (typeof value !== 'object' || value === null) return JSON.stringify(value);
-  const entries = Object.entries(value).filter(([, v]) => v !== undefined);
-  entries.sort(([a], [b]) => (a < b ? -1 : 1));
-  return `{${entries.map(([k, v]) => `${JSON.stringify(k)}:${canonical(v)}`).join(',')}}`;
 }
 
 /** The calibration that model.json names; undefined where it names none. `golden`: whether that check was passed. */

@@ -25,6 +25,8 @@ export interface SamplingParts {
   readonly lanes: Lanes;
   readonly plan: RowPlan;
   readonly samples: RowSource;
+  /** Where `samples` are a part of the rows among which is chosen: then those of the chosen that lie in the part are sampled. */
+  readonly partOf?: { readonly rows: number; readonly from: number } | undefined;
   readonly symmetries: Symmetries;
   readonly random: Random;
   /** Rows to sample; a twentieth of them, at most 512, where it is 0. */
@@ -39,9 +41,14 @@ export interface Sampled extends SampledSpreads {
 
 export async function sampleSymmetries(parts: SamplingParts): Promise<Sampled> {
   const { clock, lanes, plan, samples, symmetries, random, cancelled } = parts;
-  const asked = parts.wanted > 0 ? parts.wanted : Math.min(DEFAULT_SAMPLES, Math.ceil(samples.rows * DEFAULT_PART));
+  const whole = parts.partOf ?? { rows: samples.rows, from: 0 };
+  const asked = parts.wanted > 0 ? parts.wanted : Math.min(DEFAULT_SAMPLES, Math.ceil(whole.rows * DEFAULT_PART));
   const most = Math.max(1, Math.floor(MAX_SAMPLED_BYTES / (SYMMETRIES * samples.rowBytes)));
-  const rows = sampleRows(samples.rows, Math.min(asked, most), random);
+  // Chosen among all rows and then narrowed, so that the parts of a job sample the rows that the job in one piece does.
+  const rows = sampleRows(whole.rows, Math.min(asked, most), random)
+    .map((row) => row - whole.from)
+    .filter((row) => row >= 0 && row < samples.rows);
+  if (rows.length === 0) return { rows, u: new Float32Array(0), bias: new Float32Array(0) };
   const { columns } = plan.output;
   const predictions = new Float32Array(rows.length * SYMMETRIES * columns);
   await runJob({

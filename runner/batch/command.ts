@@ -1,0 +1,264 @@
+/** `farfield-runner batch` and `merge`: their arguments, what they print, their exit codes. */
+import { mkdtempSync, rmSync, writeSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { parseArgs } from 'node:util';
+import type { Clock } from '#base/clock.ts';
+import { type ErrorCode, FarfieldError } from '#kernel/errors.ts';
+import { EXIT } from '../exits.ts';
+import { createHdf5Loader } from '../hdf5/library.ts';
+import { type BatchOptions, type BatchReport, runShard } from './batch.ts';
+import { type MergeReport, mergeShards } from './merge.ts';
+import { parseRows, parseShard } from './shards.ts';
+
+export const BATCH_USAGE = `farfield-runner batch --model DIR --input FILE[:/dataset] --out FOLDER
+  [--shard I/N | --shard auto/N | --rows A:B]   which rows; all of them where nothing is said.
+                                                auto: the index of the job array's task, from 0
+  [--labels FILE[:/dataset]]                    right answers, to compare with
+  [--uncertainty l2|none|conformal|symmetry] [--level 0.95] [--samples N] [--seed N]
+  [--variant NAME] [--threads N] [--force]      --force replaces a shard of other rows, model or options
+  [--events] [--json]                           --events: JSON lines on file descriptor 3
+A shard that is done is left as it is. Exit codes: docs/runner.md, or farfield-runner describe.
+`;
+export const MERGE_USAGE = `farfield-runner merge FOLDER --model DIR --out FILE.h5 [--events] [--json]
+Makes one result of all shards in FOLDER; refuses gaps, overlaps and shards of other jobs, and says which.
+`;
+
+/** What a command may touch. */
+export interface BatchOutput {
+  readonly clock: Clock;
+  readonly threads: number;
+  readonly env: Readonly<Record<string, string | undefined>>;
+  /** Names this process among all that may write the folder: host and process id. */
+  readonly self: string;
+  readonly print: (text: string) => void;
+  readonly complain: (text: string) => void;
+  /** Whether somebody watches stderr. */
+  readonly watched: boolean;
+  readonly onStop: (stop: () => void) => void;
+}
+
+const COMMON = {
+  events: { type: 'boolean' },
+  json: { type: 'boolean' },
+  help: { type: 'boolean', short: 'h' },
+} as const;
+const BATCH_OPTIONS = {
+  ...COMMON,
+  model: { type: 'string' },
+  input: { type: 'string' },
+  labels: { type: 'string' },
+  out: { type: 'string' },
+  shard: { type: 'string' },
+  rows: { type: 'string' },
+  uncertainty: { type: 'string' },
+  level: { type: 'string' },
+  samples: { type: 'string' },
+  seed: { type: 'string' },
+  variant: { type: 'string' },
+  threads: { type: 'string' },
+  force: { type: 'boolean' },
+} as const;
+const MERGE_OPTIONS = { ...COMMON, model: { type: 'string' }, out: { type: 'string' } } as const;
+
+/** Answers an exit code of exits.ts. */
+export function runBatch(args: readonly string[], output: BatchOutput): Promise<number> {
+  return run(args, output, BATCH_USAGE, async (hdf5) => {
+    const { values } = parsed(() => parseArgs({ args: [...args], options: BATCH_OPTIONS }));
+    const options = resolveBatch(values, output);
+    const tell = createTeller(output, values.events === true);
+    let stopped = false;
+    output.onStop(() => {
+      if (!stopped) tell({ event: 'note', note: 'asked to stop: this shard is left to be done again' });
+      stopped = true;
+    });
+    const scratchDir = mkdtempSync(join(tmpdir(), 'farfield-batch-'));
+    try {
+      const { clock, self } = output;
+      const report = await runShard(options, {
+        clock,
+        self,
+        scratchDir,
+        hdf5: () => hdf5.acquire(),
+        cancelled: () => stopped,
+        tell,
+      });
+      tell({ event: 'done', ...report });
+      show(output, values.json === true, report, describeBatch(report, options));
+    } finally {
+      rmSync(scratchDir, { recursive: true, force: true });
+    }
+  });
+}
+
+/** Answers an exit code of exits.ts. */
+export function runMerge(args: readonly string[], output: BatchOutput): Promise<number> {
+  return run(args, output, MERGE_USAGE, async (hdf5) => {
+    const { values, positionals } = parsed(() =>
+      parseArgs({ args: [...args], options: MERGE_OPTIONS, allowPositionals: true }),
+    );
+    const [folder, ...more] = positionals;
+    if (folder === undefined || more.length > 0) throw usage('say one folder of shards');
+    const tell = createTeller(output, values.events === true);
+    const options = { folder, model: needed('model', values.model), out: needed('out', values.out) };
+    const report = await mergeShards(options, { library: await hdf5.acquire(), tell });
+    tell({ event: 'done', ...report });
+    show(output, values.json === true, report, describeMerge(report));
+  });
+}
+
+/** Help, the library, and how a failure is told: in one line, and by the exit code. */
+async function run(
+  args: readonly string[],
+  output: BatchOutput,
+  help: string,
+  work: (hdf5: ReturnType<typeof createHdf5Loader>) => Promise<void>,
+): Promise<number> {
+  if (args.includes('--help') || args.includes('-h')) {
+    output.print(help);
+    return EXIT.ok;
+  }
+  try {
+    await work(createHdf5Loader());
+    return EXIT.ok;
+  } catch (reason) {
+    if (!(reason instanceof FarfieldError)) throw reason;
+    const error = { code: reason.code, message: reason.message };
+    if (args.includes('--json')) output.print(`${JSON.stringify({ ok: false, error })}\n`);
+    else output.complain(`${reason.message} [${reason.code}]\n`);
+    if (reason.code === 'E_USAGE') output.complain(help);
+    return exitOf(reason.code);
+  }
+}
+
+/** A job array's script decides by these what is worth another try. */
+function exitOf(code: ErrorCode): number {
+  switch (code) {
+    case 'E_USAGE':
+      return EXIT.usage;
+    case 'E_INPUT':
+    case 'E_HDF5':
+    case 'E_NOT_FOUND':
+    case 'E_TOO_LARGE':
+      return EXIT.input;
+    case 'E_FORBIDDEN':
+    case 'E_DISK_FULL':
+      return EXIT.output;
+    case 'E_BUSY':
+      return EXIT.busy;
+    case 'E_CANCELLED':
+      return EXIT.stopped;
+    case 'E_CONFLICT':
+      return EXIT.conflict;
+    case 'E_UNRESOLVED':
+      return EXIT.incomplete;
+    default:
+      return EXIT.load;
+  }
+}
+
+const usage = (what: string): FarfieldError => new FarfieldError('E_USAGE', what);
+
+function parsed<T>(parse: () => T): T {
+  try {
+    return parse();
+  } catch (reason) {
+    throw usage(reason instanceof Error ? reason.message : String(reason));
+  }
+}
+
+function needed(name: string, value: string | undefined): string {
+  if (value === undefined || value === '') throw usage(`--${name} is missing`);
+  return value;
+}
+
+type BatchValues = ReturnType<typeof parseArgs<{ options: typeof BATCH_OPTIONS }>>['values'];
+
+function resolveBatch(values: BatchValues, { threads, env }: BatchOutput): BatchOptions {
+  const number = (
+    name: 'level' | 'samples' | 'seed' | 'threads',
+    fallback: number,
+    test: (n: number) => boolean,
+  ): number => {
+    const value = values[name] === undefined ? fallback : Number(values[name]);
+    if (values[name] !== '' && test(value)) return value;
+    throw usage(`--${name} ${values[name]} is out of range`);
+  };
+  const whole = (least: number) => (n: number) => Number.isInteger(n) && n >= least;
+  if (values.shard !== undefined && values.rows !== undefined) throw usage('--shard and --rows exclude each other');
+  return {
+    model: needed('model', values.model),
+    input: needed('input', values.input),
+    labels: values.labels,
+    out: needed('out', values.out),
+    shard:
+      values.shard !== undefined
+        ? parseShard(values.shard, env)
+        : values.rows !== undefined
+          ? parseRows(values.rows)
+          : { kind: 'all' },
+    uncertainty: {
+      method: values.uncertainty ?? 'l2',
+      level: number('level', 0.95, (n) => n > 0 && n < 1),
+      samples: number('samples', 0, whole(0)),
+    },
+    seed: number('seed', 0, whole(0)),
+    variant: values.variant,
+    threads: number('threads', threads, whole(1)),
+    force: values.force === true,
+  };
+}
+
+type Told = { readonly event: string; readonly [key: string]: unknown };
+
+/** Events go to descriptor 3 where they are wanted; progress to a terminal, in place; notes to stderr. */
+function createTeller({ complain, watched }: BatchOutput, events: boolean): (event: Told) => void {
+  const write = events ? createEventWriter() : undefined;
+  let open = false;
+  return (event) => {
+    write?.(`${JSON.stringify(event)}\n`);
+    if (event.event === 'note') complain(`${open ? '\n' : ''}${String(event['note'])}\n`);
+    if (!watched) return;
+    if (event.event === 'progress') {
+      const { done, total } = event as unknown as { done: number; total: number };
+      complain(`\r${done.toLocaleString('en')} of ${total.toLocaleString('en')} rows`);
+      open = true;
+    } else if (open) {
+      complain('\n');
+      open = false;
+    }
+  };
+}
+
+const EVENTS_FD = 3;
+
+/** Whoever asked for events and reads no longer is not worth a shard: the first failed write is the last. */
+function createEventWriter(): (line: string) => void {
+  let broken = false;
+  let told = false;
+  return (line) => {
+    if (broken) return;
+    try {
+      writeSync(EVENTS_FD, line);
+      told = true;
+    } catch {
+      broken = true;
+      if (!told) throw usage(`--events: file descriptor ${EVENTS_FD} cannot be written; open it with 3>FILE`);
+    }
+  };
+}
+
+function show({ print }: BatchOutput, json: boolean, report: BatchReport | MergeReport, sentence: string): void {
+  print(json ? `${JSON.stringify({ ok: true, ...report })}\n` : `${sentence}\n`);
+}
+
+function describeBatch({ state, shard, result, rows, trust }: BatchReport, { input }: BatchOptions): string {
+  const range = `rows ${shard.from}:${shard.to} of ${input}`;
+  return state === 'already'
+    ? `${range} were done before: ${result}`
+    : `${range} (${rows}) -> ${result}; verdict ${trust.state}`;
+}
+
+function describeMerge({ result, shards, rows, trust }: MergeReport): string {
+  return `${shards} shards, ${rows} rows -> ${result}; verdict ${trust.state}`;
+}

@@ -1,0 +1,28 @@
+/** Some rows of a source, as a source of their own. */
+import { hashed } from '../hashed-rows.ts';
+import type { RowSource } from '../sources.ts';
+
+/** Rows [from, from + rows). The whole source stays its owner's to close. */
+export function windowOf(source: RowSource, from: number, rows: number): RowSource {
+  return {
+    ...source,
+    rows,
+    shape: [rows, ...source.shape.slice(1)],
+    readRows: (at, count, target) => source.readRows(from + at, count, target),
+    [Symbol.dispose]: () => {},
+  };
+}
+
+const BLOCK_BYTES = 4 * 1024 * 1024;
+
+/** Reads all rows for their digest alone. */
+export function digestRows(source: RowSource): string {
+  const reader = hashed(source);
+  const step = Math.max(1, Math.floor(BLOCK_BYTES / source.rowBytes / source.chunkRows)) * source.chunkRows;
+  const block = new Uint8Array(Math.min(step, source.rows) * source.rowBytes);
+  for (let from = 0; from < source.rows; from += step) {
+    const count = Math.min(step, source.rows - from);
+    reader.readRows(from, count, block.subarray(0, count * source.rowBytes));
+  }
+  return reader.digest();
+}
