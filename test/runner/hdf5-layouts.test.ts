@@ -25,15 +25,19 @@ const SAME = [
 ];
 
 for (const file of ['layouts.h5', 'v110.h5', 'latest.h5']) {
-  t.test(`${file}: every layout and chunk index gives the same values, in any size of block`, async (t) => {
-    const path = join(FIXTURES, file);
-    for (const name of SAME) {
-      for (const step of [1, 7, 40]) t.same([...readAll(path, name, { step })], patches(), `${name} by ${step}`);
-    }
-    const many = Array.from({ length: 4200 }, (_, k) => k);
-    t.same([...readAll(path, 'fixed_paged', { step: 100 })], many, 'more chunks than one page of the index holds');
-    t.same([...readAll(path, 'extensible_many', { step: 100 })], many, 'more chunks than the first blocks hold');
-  });
+  t.test(
+    `${file}: every layout and chunk index gives the same values, in any size of block`,
+    { timeout: 120_000 },
+    async (t) => {
+      const path = join(FIXTURES, file);
+      for (const name of SAME) {
+        for (const step of [1, 7, 40]) t.same([...readAll(path, name, { step })], patches(), `${name} by ${step}`);
+      }
+      const many = Array.from({ length: 4200 }, (_, k) => k);
+      t.same([...readAll(path, 'fixed_paged', { step: 100 })], many, 'more chunks than one page of the index holds');
+      t.same([...readAll(path, 'extensible_many', { step: 100 })], many, 'more chunks than the first blocks hold');
+    },
+  );
 
   t.test(`${file}: what was never written has the fill value`, async (t) => {
     const path = join(FIXTURES, file);
@@ -210,7 +214,7 @@ t.test('offsets beyond 4 GiB are read, in one piece and in chunks', async (t) =>
   rmSync(path);
 });
 
-t.test('an index of many chunks is read through its super blocks and pages', async (t) => {
+t.test('an index of many chunks is read through its super blocks and pages', { timeout: 120_000 }, async (t) => {
   const path = join(folder, 'many.h5');
   const rows = 140_000;
   const values = Uint8Array.from({ length: rows }, (_, k) => (k * 7 + (k >> 8)) & 255);
