@@ -25,6 +25,8 @@ const LINK_LIMIT_MS = 5000;
 /** Drain on stop, with pilots that need their grace to close runners. */
 const STOP_LIMIT_MS = 60_000;
 const LOOK_MS = 50;
+/** A start that failed waits this long for another that succeeds. */
+const RIVAL_LIMIT_MS = 20_000;
 const LOG_TAIL_BYTES = 4096;
 
 function agentProgram(): string {
@@ -93,7 +95,12 @@ export async function ensureAgent(context: CliContext, folder: AgentFolder): Pro
   try {
     await startAgent(context, folder, true);
   } catch (reason) {
-    if ((await askStatus(folder)) === undefined) throw reason;
+    // Another start may have the folder, and not answer yet.
+    const end = context.clock.mono() + RIVAL_LIMIT_MS;
+    while ((await askStatus(folder, context.signal)) === undefined) {
+      if (context.clock.mono() >= end) throw reason;
+      await context.clock.sleep(LOOK_MS, context.signal);
+    }
   }
 }
 
