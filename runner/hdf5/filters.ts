@@ -19,7 +19,6 @@ const FILTERS: ReadonlyMap<number, FilterFacts> = new Map<number, FilterFacts>([
   [3, { name: 'fletcher32' }],
   [5, { name: 'nbit' }],
   [6, { name: 'scaleoffset' }],
-  [307, { name: 'bzip2', plugin: 'libH5Zbz2.so' }],
   [32000, { name: 'lzf', plugin: 'libH5Zlzf.so' }],
   [32001, { name: 'blosc', plugin: 'libH5Zblosc.so' }],
   [32004, { name: 'lz4', plugin: 'libH5Zlz4.so' }],
@@ -27,9 +26,13 @@ const FILTERS: ReadonlyMap<number, FilterFacts> = new Map<number, FilterFacts>([
   [32015, { name: 'zstd', plugin: 'libH5Zzstd.so' }],
 ]);
 
-/** Names of filters that are met and not read, where the file does not bring one. */
+/**
+ * Names of filters that are met and not read, where the file does not bring one. There is a plug-in for some: bzip2's never ends on
+ * a stream that was cut off, zfp's and blosc2's want half of HDF5 and a file system.
+ */
 const OTHERS: ReadonlyMap<number, string> = new Map([
   [4, 'szip'],
+  [307, 'bzip2'],
   [32013, 'zfp'],
   [32017, 'sz'],
   [32019, 'jpeg'],
@@ -44,7 +47,7 @@ export function filterProblem(id: number, nameInFile: string, plugins: string | 
   const facts = FILTERS.get(id);
   if (facts === undefined) {
     const name = OTHERS.get(id) ?? nameInFile.replace(/[^\x20-\x7e]/g, '?').slice(0, 60);
-    return `filter ${id}${name === '' ? '' : ` (${name})`} is not known here; ${REMEDY}`;
+    return `filter ${id}${name === '' ? '' : ` (${name})`} is not read here; ${REMEDY}`;
   }
   if (facts.plugin === undefined || pluginPath(id, plugins) !== undefined) return undefined;
   return `filter ${id} (${facts.name}) needs the package h5wasm-plugins, which is not installed here; ${REMEDY}`;

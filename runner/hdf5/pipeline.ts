@@ -5,7 +5,7 @@
  *  P1 The size of what comes out of every step is known or bounded before the step: the head of the compressed bytes, where there
  *     is one, must say the right size before a byte is decoded, and no decoder may produce more.
  *  P2 What comes out in the end is exactly a chunk, or the chunk is damaged.
- *  P3 Checksums are checked: Fletcher32, and those inside gzip, bzip2 and (where the writer put one) zstd.
+ *  P3 Checksums are checked: Fletcher32, and those inside gzip and (where the writer put one) zstd.
  */
 import { inflateSync } from 'node:zlib';
 import { filterName } from './filters.ts';
@@ -170,7 +170,9 @@ function mustHaveHead({ id, values }: StoredFilter, stored: Uint8Array, size: nu
     if (stored.length < 12) throw new DecoderFailure('too short');
     const [total, block] = [Number(view.getBigUint64(0)), view.getUint32(8)];
     due(total);
-    mustFill(view, 12, total === 0 || block === 0 ? 0 : Math.ceil(total / block), 0);
+    // The decoder goes on until it has its bytes, which by nothing at a time is for ever.
+    if (block === 0) throw new DecoderFailure('has blocks of no size');
+    mustFill(view, 12, Math.ceil(total / block), 0);
   } else if (id === BITSHUFFLE && (values[4] ?? 0) !== 0) {
     if (stored.length < 12) throw new DecoderFailure('too short');
     const total = Number(view.getBigUint64(0));

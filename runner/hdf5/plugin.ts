@@ -25,7 +25,7 @@ import {
 
 const PAGE = 65536;
 const STACK_BYTES = 1024 * 1024;
-/** Decoders' own tables: zstd's context takes 160 KB, its workspace up to 1.5 MB, bzip2's 4 MB. */
+/** Decoders' own tables: zstd's context takes 160 KB, its workspace up to 1.5 MB. */
 const WORK_BYTES = 16 * 1024 * 1024;
 const GUARD = 0xc5;
 const GUARD_BYTES = 16;

@@ -14,7 +14,7 @@ t.test('every filter that is read gives the values that Python wrote, in any siz
   using file = Hdf5File.open(library, FILTERS, 'x.h5');
   const names = file.datasets().map(({ path }) => path);
   const read = names.filter((name) => !name.includes('refused') && !name.includes('wide'));
-  t.ok(read.length >= 28, `${read.length} data sets`);
+  t.ok(read.length >= 27, `${read.length} data sets`);
   for (const name of read) {
     for (const step of [1, 7, 16, 40]) t.same([...readAll(FILTERS, name, { step })], patches(), `${name} by ${step}`);
   }
@@ -28,7 +28,6 @@ t.test('what can be read is said', async (t) => {
     'fletcher32',
     'nbit',
     'scaleoffset',
-    'bzip2',
     'lzf',
     'blosc',
     'lz4',
@@ -39,6 +38,7 @@ t.test('what can be read is said', async (t) => {
 
 t.test('any other filter is named, with the data set and the way out, before a byte is read', async (t) => {
   for (const [dataset, name] of [
+    ['bzip2', /filter 307 \(bzip2\)/],
     ['sz3', /filter 32024 \(sz3\)/],
     ['zfp', /filter 32013 \(zfp\)/],
     ['blosc2', /filter 32026 \(blosc2\)/],
