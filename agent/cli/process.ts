@@ -105,10 +105,10 @@ export async function ensureAgent(context: CliContext, folder: AgentFolder): Pro
 }
 
 async function foreground(context: CliContext, node: string, folder: AgentFolder): Promise<undefined> {
-  const child = spawn(node, [...SERVER_FLAGS, agentProgram(), folder.root], {
-    env: environment(context),
-    stdio: 'inherit',
-  });
+  const args = [...SERVER_FLAGS, agentProgram(), folder.root];
+  // The agent takes this process's place: a supervisor's signals, its watchdog and its exit code are then the agent's own.
+  process.execve?.(node, [node, ...args], environment(context));
+  const child = spawn(node, args, { env: environment(context), stdio: 'inherit' });
   // A terminal sends Ctrl-C to both; a supervisor signals only this process.
   const pass = (): void => void child.kill('SIGTERM');
   context.signal.addEventListener('abort', pass, { once: true });
