@@ -60,6 +60,8 @@ export interface Block {
   job: string | undefined;
   /** Resolves when the submit was answered. */
   answered: Promise<void>;
+  /** Resolves when the effects of its steps so far were carried out, well or not. */
+  changing: Promise<void>;
   /** Which start of its job this is, as far as we know. */
   life: number;
   /** Starts that the scheduler counts. */
@@ -84,6 +86,7 @@ export function createBlock(id: string, group: Group, nowMono: number): Block {
     state: 'requested',
     job: undefined,
     answered: Promise.resolve(),
+    changing: Promise.resolve(),
     life: 1,
     restarts: undefined,
     nodes: [],

@@ -132,6 +132,8 @@ export class Blocks {
   /** Makes sure that a pilot may be welcomed; resolves with what its redemption is remembered by. */
   async redemption(id: string, node: string): Promise<string> {
     await this.#adopted.promise;
+    // Pilots of a life before go first. What went wrong with them is said where it was begun.
+    await this.#blocks.get(id)?.changing;
     const { pilots } = this.#o;
     const rows = (): PilotRow[] => [...pilots().rows.values()].filter((row) => row.block === id);
     return redemptionOf(() => this.#blocks.get(id), id, node, {
@@ -390,7 +392,13 @@ export class Blocks {
       if (effect === 'startLeasing' || effect === 'stopLeasing') this.#leasing(block, effect);
     const over = GONE.has(entry.state);
     if (over) this.#blocks.delete(block.id);
-    for (const effect of entry.effects) await this.#carryOut(block, effect, why);
+    const work = this.#carryOutAll(block, entry.effects, why, over);
+    block.changing = Promise.allSettled([block.changing, work]).then(() => undefined);
+    await work;
+  }
+
+  async #carryOutAll(block: Block, effects: readonly BlockEffect[], why: Why, over: boolean): Promise<void> {
+    for (const effect of effects) await this.#carryOut(block, effect, why);
     if (over) await this.#forget(block, why);
   }
 

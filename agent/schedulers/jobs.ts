@@ -3,7 +3,7 @@
  */
 import type { Driver, JobSpec, Rendered } from './driver.ts';
 import { BATCH_DEFAULTS, type BatchConfig } from './options.ts';
-import type { BlockRequest } from './scheduler.ts';
+import type { BlockRequest, BlockShape } from './scheduler.ts';
 import { comment } from './text.ts';
 
 export interface JobSetting {
@@ -56,8 +56,13 @@ export function jobSpec(request: BlockRequest, { endpoint, config, pilot, logFil
 }
 
 /** What a site asks for when a block asks for nothing else. */
-export function siteShape(config: BatchConfig): { readonly nodes: number; readonly wallS: number } {
-  return { nodes: config.nodes ?? BATCH_DEFAULTS.nodes, wallS: config.wallS ?? BATCH_DEFAULTS.wallS };
+export function siteShape({ nodes, wallS, account, queue }: BatchConfig): BlockShape {
+  return {
+    nodes: nodes ?? BATCH_DEFAULTS.nodes,
+    wallS: wallS ?? BATCH_DEFAULTS.wallS,
+    ...(account === undefined ? {} : { account }),
+    ...(queue === undefined ? {} : { queue }),
+  };
 }
 
 /** The exact files of a block of this site, for `farfield endpoint render` and to refuse a bad setting at the start. */

@@ -37,6 +37,8 @@ export interface Site extends AsyncDisposable {
 export interface SiteOptions {
   readonly config?: AgentConfig;
   readonly pilot?: Partial<PilotPeerOptions>;
+  /** The scheduler tells states by itself, as batch schedulers do. */
+  readonly pushes?: boolean;
   /** What happens to a submitted block; by default a pilot dials. */
   readonly onSubmit?: (site: Site, folder: string) => void;
 }
@@ -55,7 +57,7 @@ export async function startSite(options: SiteOptions = {}): Promise<Site> {
     online: signerFrom(loadKey(folder.onlineKey)),
   };
   const broker = createBrokerPeer({ clock, random });
-  const scheduler = createTestScheduler();
+  const scheduler = createTestScheduler(options.pushes);
   const log: string[] = [];
   const site = { folder, party, clock, broker, scheduler, pilots: [], log } as unknown as Site & {
     pilots: PilotPeer[];

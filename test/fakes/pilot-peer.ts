@@ -65,7 +65,7 @@ export function createPilotPeer(folder: string, options: PilotPeerOptions): Pilo
   let doneNo = 0;
   let first = true;
 
-  const facts = { node, pid: 1, slots, gpus: 0, pilotJwk: JSON.stringify(signer.jwk) };
+  const own = { node, pid: 1, slots, gpus: 0, pilotJwk: JSON.stringify(signer.jwk) };
   const peer: PilotPeer = {
     block,
     specs: [],
@@ -88,18 +88,11 @@ export function createPilotPeer(folder: string, options: PilotPeerOptions): Pilo
         acceptor: block.agent,
         protocol,
         async hello(challenge) {
-          const facts = {
-            challenge,
-            subject: block.block,
-            protocol,
-            sessionEpoch: 0,
-            nowMs: clock.now(),
-            random,
-          };
+          const facts = { challenge, subject: block.block, protocol, sessionEpoch: 0, nowMs: clock.now(), random };
           return {
             token: signHello(facts, signer),
             blockToken: (more.token ?? first) ? block.token : '',
-            ...facts,
+            ...own,
             held: [...(more.held ?? peer.held)],
             leftS: options.leftS?.() ?? 0,
             protocolMin: protocol.min,

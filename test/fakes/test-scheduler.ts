@@ -7,11 +7,18 @@ export interface TestScheduler extends Scheduler {
   /** What a job is now; `running` unless a test says otherwise. */
   readonly states: Map<string, JobState>;
   onSubmit: (request: BlockRequest) => void;
-  end(job: string, why: string): void;
+  end(job: string, why: string, cause?: EndCause): void;
+  /** Tells what a look says, as a scheduler that pushes. */
+  say(job: string, state: JobState, restarts?: number): void;
+  /** The job that `find` knows for each block. */
+  readonly jobs: Map<string, string>;
+  namesNodes: boolean;
 }
 
-export function createTestScheduler(): TestScheduler {
+/** `pushes`: it tells states by itself, as batch schedulers do; else only what it is asked. */
+export function createTestScheduler(pushes = false): TestScheduler {
   const listeners: ((job: string, why: string, cause: EndCause) => void)[] = [];
+  const tells: ((job: string, state: JobState, restarts: number | undefined) => void)[] = [];
   const scheduler: TestScheduler = {
     name: 'test',
     pushes: true,
@@ -23,6 +30,7 @@ export function createTestScheduler(): TestScheduler {
       scheduler.submitted.push(request);
       const job = `job ${scheduler.submitted.length}`;
       scheduler.states.set(job, { kind: 'running', nodes: ['node-1'] });
+      scheduler.jobs.set(request.block, job);
       scheduler.onSubmit(request);
       return Promise.resolve(job);
     },
@@ -33,13 +41,22 @@ export function createTestScheduler(): TestScheduler {
     cancel(job) {
       scheduler.cancelled.push(job);
       scheduler.states.set(job, { kind: 'ended', cause: 'cancelled', why: 'cancelled' });
+      for (const listener of listeners) listener(job, 'cancelled', 'cancelled');
       return Promise.resolve({ left: [] });
     },
     onEnd: (listener) => void listeners.push(listener),
-    end(job, why) {
-      scheduler.states.set(job, { kind: 'ended', cause: 'lost', why });
-      for (const listener of listeners) listener(job, why, 'lost');
+    end(job, why, cause = 'lost') {
+      scheduler.states.set(job, { kind: 'ended', cause, why });
+      for (const listener of listeners) listener(job, why, cause);
     },
+    say(job, state, restarts) {
+      scheduler.states.set(job, state);
+      for (const tell of tells) tell(job, state, restarts);
+    },
+    jobs: new Map(),
+    namesNodes: false,
+    find: ({ block }) => Promise.resolve(scheduler.jobs.get(block)),
+    ...(pushes ? { onState: (tell) => void tells.push(tell) } : {}),
   };
   return scheduler;
 }
