@@ -19,7 +19,7 @@ import type { ResolvedPolicy, ResolvedRule } from '#kernel/policy/resolve.ts';
 import type { Refusal } from '#kernel/refusal.ts';
 import type { Measured } from '#kernel/tokens/claims.ts';
 import { AdmissionDesk } from './admission/admit.ts';
-import { createLaunchCheck } from './admission/launch.ts';
+import { createLaunchCheck, missingModel } from './admission/launch.ts';
 import { type Ledger, type LedgerAnswer, type LedgerEpoch, openLedger } from './admission/ledger.ts';
 import { patientLedger } from './admission/patient.ts';
 import { openPolicy, type PolicySource } from './admission/policy.ts';
@@ -31,17 +31,22 @@ import { type Doors, openDoors } from './blocks/doors.ts';
 import { createGroups, type Groups } from './blocks/groups.ts';
 import { openBlocks } from './blocks/open.ts';
 import { openPilots, type Pilots } from './blocks/pilots.ts';
+import { createJumpLook } from './clock-jumps.ts';
 import type { ResolvedAgentConfig } from './config.ts';
-import type { AgentControl, AgentStatus } from './control.ts';
+import type { AgentControl, AgentStatus, WhyAnswer } from './control.ts';
+import { type Drain, openDrain } from './drain.ts';
 import { createFileStage } from './files.ts';
 import type { BrokerAddress } from './identity/broker.ts';
 import type { AgentFolder } from './identity/folder.ts';
 import { type IdentitySource, signStatus } from './identity/identity.ts';
 import { BrokerLink, type LinkEnd } from './link/broker-link.ts';
+import { createLogOffsets } from './link/log-offsets.ts';
 import type { Scheduler } from './schedulers/scheduler.ts';
 import { sweepSpool } from './spool.ts';
+import type { AgentWatch } from './watch.ts';
+import { leasedOf, whyOf } from './why.ts';
 import { Engine } from './work/engine.ts';
-import { matchOf, restoreWork, splitKey, type Work } from './work/mirror.ts';
+import { matchOf, restoreWork, type Work } from './work/mirror.ts';
 import { createSpecs } from './work/specs.ts';
 
 export interface AgentOptions {
@@ -60,6 +65,8 @@ export interface AgentOptions {
   readonly uid: number;
   readonly hostname: string;
   readonly pid: number;
+  /** Counters and the audit log. */
+  readonly watch?: AgentWatch;
   readonly clock: Clock;
   readonly random: Random;
   readonly log: Logger;
@@ -83,6 +90,7 @@ export class Agent implements AgentControl {
   #blobs!: Blobs;
   #engine!: Engine;
   #usage!: Usage;
+  #drain!: Drain;
   #launchCheck!: (work: Work) => Refusal | undefined;
   #groups!: Groups;
   #doors!: Doors;
@@ -98,8 +106,8 @@ export class Agent implements AgentControl {
   #full: string | undefined;
   #look: Timer | undefined;
   #looks = 0;
-  #lookedAt = { wall: 0, mono: 0 };
-  readonly #logOffsets = new Map<string, number>();
+  #jumpMs!: () => number;
+  readonly #logOffsets = createLogOffsets();
   readonly #closers: (() => Promise<void>)[] = [];
 
   private constructor(options: AgentOptions) {
@@ -126,7 +134,7 @@ export class Agent implements AgentControl {
       file: folder.ledger,
       ...(config.ledgerMaxPages > 0 ? { maxPageCount: config.ledgerMaxPages } : {}),
     });
-    this.#ledger = patientLedger(store, {
+    const patient = patientLedger(store, {
       clock,
       onFull: (why) => {
         log.error({ why }, 'the ledger is full; nothing is admitted until there is room');
@@ -139,11 +147,13 @@ export class Agent implements AgentControl {
         this.#statusChanged();
       },
     });
+    this.#ledger = this.#o.watch?.ledger(patient) ?? patient;
     void this.#ledger.ended.then((reason) => {
       if (reason !== undefined) this.#broken(reason);
     });
     this.#policy = openPolicy({ path: folder.policy, endpoint, uid, log, onChange: () => this.#policyChanged() });
     const meta = await this.#openEpoch();
+    this.#drain = openDrain(this.#ledger, meta.meta, () => clock.now() / 1000);
     this.#usage = await openUsage({
       ledger: this.#ledger,
       nowS: () => clock.now() / 1000,
@@ -170,9 +180,10 @@ export class Agent implements AgentControl {
       usedNodeHours: (rule, principal) => this.#usage.usedToday(rule, principal),
       usedByDelegation: (hash) => this.#usage.usedByDelegation(hash),
       onPacksAgain: () => this.#link.sendAgain(),
+      ...(this.#o.watch === undefined ? {} : { onDecided: this.#o.watch.decided }),
     });
     this.#wireLink(desk, Number(meta.meta.sessionEpoch ?? 0));
-    this.#lookedAt = { wall: clock.now(), mono: clock.mono() };
+    this.#jumpMs = createJumpLook(clock);
     this.#look = clock.after(LOOK_MS, () => this.#lookAround());
     this.#engine.dispatch();
     void this.#link.run(this.#stop.signal).then((end) => {
@@ -236,9 +247,9 @@ export class Agent implements AgentControl {
       random,
       log,
       leaseEpoch,
-      launchRefusal: (work) =>
-        this.#launchCheck(work) ?? this.#usage.refusal(work, this.#ruleOf(work)) ?? this.#missingModel(work),
+      launchRefusal: (work) => this.#launchRefusal(work),
       stage: stage.stage,
+      held: () => this.#drain.current !== undefined,
       onDemand: () => this.#demand(),
       onState: (work, items, state, detail) => this.#link?.running(work, items, state, detail),
       onPack: (no, pack, bytes, blobs) => {
@@ -273,9 +284,10 @@ export class Agent implements AgentControl {
     const { folder, log } = this.#o;
     const answer = await this.#ledger.query({ kind: 'openBlobs' });
     if (answer.kind !== 'openBlobs') return;
-    let leased = 0;
-    for (const work of this.#engine.works.values()) for (const state of work.states) if (state === 2) leased += 1;
-    const files = await sweepSpool(folder.spool, { named: answer.blobs, leased });
+    const files = await sweepSpool(folder.spool, {
+      named: answer.blobs,
+      leased: leasedOf(this.#engine.works.values()),
+    });
     if (files > 0) log.info({ files }, 'results that nobody names any more removed from the spool');
   }
 
@@ -381,12 +393,11 @@ export class Agent implements AgentControl {
     if (this.#breaker.reason !== undefined) this.#tellPaused(this.#breaker.reason);
   }
 
-  /** A model that the manifest names and this endpoint does not have. */
-  #missingModel(work: Work): Refusal | undefined {
-    const missing = work.token.claims.mdl.find(({ digest }) => !this.#o.models.has(digest));
-    if (missing === undefined) return undefined;
-    const message = `this endpoint has no model ${missing.name} with digest ${missing.digest}; its admin adds the folder under \`models\` in config.yaml`;
-    return { code: 'E_MODEL', step: 'model', message };
+  /** Policy, revocation, node-hours and models as of now: asked at each launch. */
+  #launchRefusal(work: Work): Refusal | undefined {
+    return (
+      this.#launchCheck(work) ?? this.#usage.refusal(work, this.#ruleOf(work)) ?? missingModel(work, this.#o.models)
+    );
   }
 
   /** The rule that takes a ticket under the policy of now. */
@@ -405,21 +416,16 @@ export class Agent implements AgentControl {
   }
 
   #progress(key: number, attempt: number, done: number, total: number, perSecond: number): void {
-    const { ticketNo, i } = splitKey(key);
-    const work = this.#engine.works.get(ticketNo);
+    const { work, i } = this.#engine.itemOf(key);
     if (work === undefined) return;
     const rate = `${Math.round(perSecond).toLocaleString('en')} rows/s`;
     this.#link.running(work, [i], 'running', rate, { done, total, attempt });
   }
 
   #logged(key: number, attempt: number, data: Uint8Array, dropped: number): void {
-    const { ticketNo, i } = splitKey(key);
-    const work = this.#engine.works.get(ticketNo);
+    const { work, i } = this.#engine.itemOf(key);
     if (work === undefined) return;
-    const name = `${key}.${attempt}`;
-    const offset = this.#logOffsets.get(name) ?? 0;
-    this.#logOffsets.set(name, offset + data.byteLength);
-    if (this.#logOffsets.size > 10_000) this.#logOffsets.delete(this.#logOffsets.keys().next().value as string);
+    const offset = this.#logOffsets.next(`${key}.${attempt}`, data.byteLength);
     this.#link.log(work, i, attempt, offset, data, dropped);
   }
 
@@ -443,7 +449,8 @@ export class Agent implements AgentControl {
       message: `admission is paused: ${reason}`,
     });
     if (this.#clockProblem !== undefined) return pause('E_CLOCK', this.#clockProblem);
-    return this.#full === undefined ? undefined : pause('E_PAUSED', this.#full);
+    const why = this.#drain.sentence ?? this.#full;
+    return why === undefined ? undefined : pause('E_PAUSED', why);
   }
 
   /** What a reload revokes ends now, unless the site lets it finish. */
@@ -456,20 +463,19 @@ export class Agent implements AgentControl {
   /** Clock jumps, work that may not start any more, rows that nobody will ask for. */
   #lookAround(): void {
     const { clock, log } = this.#o;
-    const now = { wall: clock.now(), mono: clock.mono() };
-    const jumpMs = now.wall - this.#lookedAt.wall - (now.mono - this.#lookedAt.mono);
-    this.#lookedAt = now;
+    const now = clock.now();
+    const jumpMs = this.#jumpMs();
     if (jumpMs > JUMP_MS) {
       this.#clockProblem = `the clock jumped forward by ${Math.round(jumpMs / 60_000)} minutes; check it, then run \`farfield endpoint resume\``;
       log.error({ jumpMs }, 'clock jumped; admission is paused');
       this.#statusChanged();
-    } else if (this.#clockProblem === undefined) this.#engine.expire(now.wall);
+    } else if (this.#clockProblem === undefined) this.#engine.expire(now);
     this.#looks += 1;
     // Queries come at a start and after a reconnect; between those nobody needs the thread that answers them.
     this.#ledger.rest();
     if (this.#looks % PURGE_EVERY_LOOKS === 0 && this.#clockProblem === undefined) {
       this.#ledger
-        .submit({ kind: 'purge', nowS: Math.floor(now.wall / 1000) })
+        .submit({ kind: 'purge', nowS: Math.floor(now / 1000) })
         .catch((error: unknown) => log.warn({ err: error }, 'old rows stay for now'));
     }
     this.#look = clock.after(LOOK_MS, () => this.#lookAround());
@@ -490,7 +496,9 @@ export class Agent implements AgentControl {
 
   #openness(): { state: AgentStatus['state']; reason?: string } {
     const reason = this.#link?.fenced ?? this.#clockProblem ?? this.#full ?? this.#breaker.reason;
-    return reason === undefined ? { state: 'open' } : { state: 'paused', reason };
+    if (reason !== undefined) return { state: 'paused', reason };
+    const draining = this.#drain.current;
+    return draining === undefined ? { state: 'open' } : { state: 'draining', reason: draining.reason };
   }
 
   #statusChanged(): void {
@@ -511,8 +519,7 @@ export class Agent implements AgentControl {
     const { identity, pid, broker } = this.#o;
     const { endpoint, name, seq, expS } = identity.current;
     const link = this.#linkState;
-    let leased = 0;
-    for (const work of this.#engine.works.values()) for (const state of work.states) if (state === 2) leased += 1;
+    const leased = leasedOf(this.#engine.works.values());
     return {
       endpoint,
       name,
@@ -556,8 +563,35 @@ export class Agent implements AgentControl {
     this.#statusChanged();
   }
 
+  async drain(reason: string): Promise<void> {
+    await this.#drain.begin(reason);
+    this.#o.watch?.audit.note('drain', { reason });
+    this.#tellWaiting(this.#drain.sentence ?? '');
+    this.#statusChanged();
+  }
+
+  why(text: string): WhyAnswer | { readonly ambiguous: readonly string[] } | undefined {
+    return whyOf(
+      {
+        works: this.#engine.works.values(),
+        refusalOf: (work) => this.#launchRefusal(work),
+        status: this.status(),
+        blocks: this.#blocks.views(),
+        pilots: this.#pilots,
+        nowMono: this.#o.clock.mono(),
+      },
+      text,
+    );
+  }
+
+  async probe(): Promise<void> {
+    await this.#ledger.submit({ kind: 'probe' });
+  }
+
   async resume(): Promise<void> {
     this.#clockProblem = undefined;
+    await this.#drain.end();
+    this.#o.watch?.audit.note('resume', {});
     this.#breaker.reset();
     this.#statusChanged();
     this.#engine.dispatch();

@@ -11,6 +11,8 @@ import type { LinkChoice } from '#base/link/supervisor.ts';
 import { readYaml } from '#base/yaml.ts';
 import { FarfieldError } from '#kernel/errors.ts';
 import { DEFAULT_RETENTION_S } from '#kernel/limits.ts';
+import { type AuditConfig, AuditShape } from './audit.ts';
+import { type HealthConfig, HealthShape } from './health.ts';
 import { type NetworkConfig, NetworkShape } from './network.ts';
 import { siteShape } from './schedulers/jobs.ts';
 import { BATCH_SCHEDULERS, type BatchConfig, type BatchSchedulerName, BatchShape } from './schedulers/options.ts';
@@ -120,6 +122,8 @@ export const AgentConfigShape = T.Object(
     ledgerMaxMiB: T.Optional(T.Integer({ minimum: 1, description: 'bound of ledger.db; the disk decides without it' })),
     network: T.Optional(NetworkShape),
     state: T.Optional(StateShape),
+    health: T.Optional(HealthShape),
+    audit: T.Optional(AuditShape),
     allowOlderEpoch: T.Optional(
       T.Boolean({ description: 'take tickets from before the ledger was lost: they may run twice' }),
     ),
@@ -175,6 +179,9 @@ export interface ResolvedAgentConfig {
   readonly ledgerMaxPages: number;
   readonly network: NetworkConfig;
   readonly state: StateConfig;
+  /** Undefined: off. */
+  readonly health: HealthConfig | undefined;
+  readonly audit: AuditConfig;
   readonly allowOlderEpoch: boolean;
   readonly logLevel: 'debug' | 'info' | 'warn' | 'error';
 }
@@ -246,6 +253,8 @@ export function resolveAgentConfig(config: AgentConfig, cores: number = availabl
     ledgerMaxPages: (config.ledgerMaxMiB ?? 0) * (MiB / 4096),
     network: config.network ?? {},
     state: { onNetwork: config.state?.onNetwork ?? 'refuse' },
+    health: config.health,
+    audit: config.audit ?? {},
     allowOlderEpoch: config.allowOlderEpoch ?? false,
     logLevel: config.logLevel ?? 'info',
   };

@@ -48,6 +48,25 @@ export interface AgentStatus {
   readonly blocks: readonly BlockView[];
 }
 
+/** Why one item does not run yet, or what it does. */
+export interface WhyAnswer {
+  readonly id: string;
+  readonly item?: number;
+  /** A word for programs: refused, paused, draining, ceiling, no-block, block, slots, running, ending, cancelled, done, not-here. */
+  readonly code: string;
+  readonly sentence: string;
+  /** Items that were admitted before it and wait. */
+  readonly ahead?: number;
+  readonly block?: string;
+  /** Of its ticket. */
+  readonly items: {
+    readonly absent: number;
+    readonly waiting: number;
+    readonly running: number;
+    readonly ended: number;
+  };
+}
+
 /** What the process gives to its socket. */
 export interface AgentControl {
   status(): AgentStatus;
@@ -55,11 +74,24 @@ export interface AgentControl {
   stop(options: { readonly blocks: boolean }): Promise<void>;
   /** Reads descriptor, keys and policy again. */
   reload(): Promise<void>;
-  /** After a breaker or a clock jump: the admin has looked. */
+  /** Nothing new is admitted or started from now on, restarts included; what runs ends. */
+  drain(reason: string): Promise<void>;
+  /** Undefined where no open work has this id. */
+  why(text: string): WhyAnswer | { readonly ambiguous: readonly string[] } | undefined;
+  /** After a breaker, a clock jump or a drain: the admin has looked. */
   resume(): Promise<void>;
 }
 
-export const VERBS = { status: 'status', stop: 'stop', reload: 'reload', resume: 'resume' } as const;
+export const VERBS = {
+  status: 'status',
+  stop: 'stop',
+  reload: 'reload',
+  resume: 'resume',
+  drain: 'drain',
+  why: 'why',
+} as const;
+
+const MAX_REASON_CHARS = 500;
 
 export function controlHandlers(control: AgentControl): ControlHandlers {
   return {
@@ -74,6 +106,13 @@ export function controlHandlers(control: AgentControl): ControlHandlers {
       await control.reload();
       return control.status();
     },
+    [VERBS.drain]: async ({ body }) => {
+      const { reason } = body as { reason?: unknown };
+      const given = typeof reason === 'string' ? reason.trim().slice(0, MAX_REASON_CHARS) : '';
+      await control.drain(given === '' ? 'its admin asked for it' : given);
+      return control.status();
+    },
+    [VERBS.why]: async ({ body }) => control.why(String((body as { id?: unknown }).id ?? '')) ?? { absent: true },
     [VERBS.resume]: async () => {
       await control.resume();
       return control.status();

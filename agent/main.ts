@@ -4,7 +4,7 @@
  */
 import { hostname } from 'node:os';
 import { fileURLToPath } from 'node:url';
-import { readBuild } from '#base/build.ts';
+import { buildText, readBuild } from '#base/build.ts';
 import { SERVER_FLAGS } from '#base/cli.ts';
 import { systemClock } from '#base/clock.ts';
 import { serveControl } from '#base/control.ts';
@@ -21,12 +21,15 @@ import { systemRandom } from '#base/random.ts';
 import { openServiceManager } from '#base/service-manager.ts';
 import { FarfieldError } from '#kernel/errors.ts';
 import { Agent } from './agent.ts';
+import { openAudit } from './audit.ts';
 import { type ResolvedAgentConfig, readAgentConfig } from './config.ts';
 import { controlHandlers } from './control.ts';
+import { openHealth } from './health.ts';
 import { type BrokerAddress, readBroker } from './identity/broker.ts';
 import { agentFolder, prepareFolder } from './identity/folder.ts';
 import { openIdentity } from './identity/identity.ts';
 import { forgetEnd, noteEnd } from './last-end.ts';
+import { createAgentMetrics } from './metrics.ts';
 import { siteEgress } from './network.ts';
 import { noteBuild } from './running.ts';
 import { createBatchScheduler } from './schedulers/batch.ts';
@@ -37,6 +40,7 @@ import { createLocalScheduler } from './schedulers/local.ts';
 import { BATCH_DEFAULTS } from './schedulers/options.ts';
 import type { Scheduler } from './schedulers/scheduler.ts';
 import { checkStateFolder, claimHost } from './state-folder.ts';
+import { type AgentWatch, createWatch } from './watch.ts';
 
 const EXIT = { ok: 0, usage: 2, refused: 3, unavailable: 6, defect: 70 } as const;
 
@@ -74,7 +78,12 @@ interface SchedulerSetting extends JobSetting {
   readonly folder: string;
 }
 
-function openScheduler(config: ResolvedAgentConfig, log: Logger, setting: SchedulerSetting): Scheduler & Disposable {
+function openScheduler(
+  config: ResolvedAgentConfig,
+  log: Logger,
+  setting: SchedulerSetting,
+  watch: AgentWatch,
+): Scheduler & Disposable {
   const { scheduler, batch } = config.blocks;
   if (scheduler === 'local') {
     return createLocalScheduler({
@@ -95,7 +104,7 @@ function openScheduler(config: ResolvedAgentConfig, log: Logger, setting: Schedu
     cwd: setting.folder,
     timeoutMs: (batch.commandS ?? BATCH_DEFAULTS.commandS) * 1000,
   });
-  return createBatchScheduler({ ...setting, driver, run, clock: systemClock, log });
+  return createBatchScheduler({ ...setting, driver, run: watch.command(run), clock: systemClock, log });
 }
 
 async function main(argv: readonly string[]): Promise<number> {
@@ -126,13 +135,17 @@ async function main(argv: readonly string[]): Promise<number> {
   const logFile = (block: string): string => `${folder.blocks}/${block}/pilot.log`;
   const node = process.execPath;
   const identity = openIdentity(folder, systemClock.now() / 1000);
-  using scheduler = openScheduler(config, log, {
+  const metrics = createAgentMetrics();
+  using audit = openAudit({ file: folder.audit, config: config.audit, clock: systemClock, log });
+  const watch = createWatch({ metrics, audit, clock: systemClock });
+  const setting = {
     endpoint: identity.current.endpoint,
     config: config.blocks.batch,
     pilot: [node, ...SERVER_FLAGS, program('pilot')],
     logFile,
     folder: folder.blocks,
-  });
+  } as const;
+  using scheduler = openScheduler(config, log, setting, watch);
   const agent = await Agent.start({
     folder,
     config,
@@ -140,7 +153,8 @@ async function main(argv: readonly string[]): Promise<number> {
     broker,
     diallers: diallersOf(config, broker, egress),
     egress,
-    scheduler,
+    scheduler: watch.scheduler(scheduler),
+    watch,
     models: await measureModels(config.models, log),
     runner: config.runner ?? { command: node, args: [program('runner')] },
     logFile,
@@ -152,6 +166,23 @@ async function main(argv: readonly string[]): Promise<number> {
     log,
   });
   await using _control = await serveControl(folder.control, controlHandlers(agent));
+  await using _health =
+    config.health === undefined
+      ? undefined
+      : await openHealth({
+          config: config.health,
+          socket: folder.health,
+          status: () => agent.status(),
+          probe: () => agent.probe(),
+          metrics,
+          facts: () => ({
+            residentBytes: process.memoryUsage.rss(),
+            nowS: systemClock.now() / 1000,
+            version: buildText(readBuild()),
+          }),
+          clock: systemClock,
+        });
+  audit.note('start', { version: buildText(readBuild()), pid: process.pid });
   service.ready(`endpoint ${identity.current.name}`);
   const leave = (): void => {
     service.stopping();

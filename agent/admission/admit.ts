@@ -21,6 +21,7 @@ import type { ItemBody } from '#kernel/tokens/claims.ts';
 import { createItemReader } from '#kernel/tokens/item-reader.ts';
 import type { Manifest } from '#kernel/tokens/manifest.ts';
 import type { DeliveredTicket } from '#protos/generated/link.js';
+import type { Decided } from '../watch.ts';
 import type { Engine } from '../work/engine.ts';
 import { addPayload, createWork, matchOf, type TicketToken, type Work } from '../work/mirror.ts';
 import type { Offer } from '../work/ports.ts';
@@ -48,6 +49,8 @@ export interface AdmissionOptions {
   /** Node-hours of a principal under a rule today, and of a delegation so far. */
   readonly usedNodeHours: (rule: string, principal: string) => number;
   readonly usedByDelegation: (hash: string) => number;
+  /** Told how each delivery was decided. */
+  readonly onDecided?: (decision: Decided) => void;
   /** Packs that were acknowledged once are to be sent again. */
   readonly onPacksAgain: () => void;
 }
@@ -99,6 +102,7 @@ export class AdmissionDesk {
     const closed = this.#o.closed();
     if (closed !== undefined) return { kind: 'later', why: closed.message };
     const decision = await this.#judge(delivery);
+    this.#o.onDecided?.(decided(decision, delivery.ticket.items.length));
     switch (decision.kind) {
       case 'run':
         return this.#admit(decision, delivery);
@@ -327,6 +331,20 @@ export class AdmissionDesk {
     } as const;
     return { kind: 'refused', receipt: signToken('farfield-receipt+jwt', claims, signer) };
   }
+}
+
+function decided(decision: Decision, items: number): Decided {
+  const { kind } = decision;
+  if (kind === 'run') {
+    const { token, chain, match } = decision;
+    return { outcome: 'admitted', principal: chain.principal, jti: token.claims.jti, items, rule: match?.rule.name };
+  }
+  const { code, step, message } = decision.refusal;
+  const who =
+    kind === 'final'
+      ? { principal: decision.chain.principal, jti: decision.token.claims.jti }
+      : { principal: undefined };
+  return { outcome: 'refused', ...who, items, code, step, message };
 }
 
 type Written = Extract<LedgerResult, { kind: 'admitted' }>;

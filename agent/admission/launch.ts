@@ -28,3 +28,11 @@ export function createLaunchCheck(policyOf: () => ResolvedPolicy, clock: Clock):
     return refusal;
   };
 }
+
+/** A model that the manifest names and this endpoint does not have. */
+export function missingModel(work: Work, models: ReadonlyMap<string, string>): Refusal | undefined {
+  const missing = work.token.claims.mdl.find(({ digest }) => !models.has(digest));
+  if (missing === undefined) return undefined;
+  const message = `this endpoint has no model ${missing.name} with digest ${missing.digest}; its admin adds the folder under \`models\` in config.yaml`;
+  return { code: 'E_MODEL', step: 'model', message };
+}

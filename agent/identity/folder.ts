@@ -31,6 +31,9 @@ export interface AgentFolder {
   /** One folder a block: its file, its pilots' logs. */
   readonly blocks: string;
   readonly log: string;
+  /** Decisions, jobs and what admins did (agent/audit.ts). */
+  readonly audit: string;
+  readonly health: string;
   /** Why the last life ended by itself, if it did. */
   readonly lastEnd: string;
 }
@@ -56,6 +59,8 @@ export function agentFolder(path: string): AgentFolder {
     pilotsDoor: at('keys', 'pilots-door.json'),
     blocks: at('blocks'),
     log: at('agent.log'),
+    audit: at('audit.log'),
+    health: at('run', 'health.sock'),
     lastEnd: at('last-end.json'),
   };
 }

@@ -67,6 +67,12 @@ export class Engine {
     return this.#byId.get(id);
   }
 
+  /** The item of a pilot's key; its work is undefined once all of it has ended. */
+  itemOf(key: number): { readonly work: Work | undefined; readonly i: number } {
+    const { ticketNo, i } = splitKey(key);
+    return { work: this.works.get(ticketNo), i };
+  }
+
   /** Puts `opened` more items of a ticket under the engine's care; it stays until its last item has ended. */
   keep(work: Work, opened: number): void {
     this.#open += opened;
@@ -82,6 +88,7 @@ export class Engine {
   /** A slot that could take all these items now, so that their lease can ride in the admission's commit. */
   offer(work: Work, items: readonly number[]): Offer | undefined {
     // A queue means that others were first; staged items are not ready.
+    if (this.#o.held?.() === true) return undefined;
     if (this.#placement.waiting > 0 || items.some((i) => work.payloads.get(i)?.needsFiles === true)) return undefined;
     if (!this.#gates.hasRoom(work.limits, items.length)) return undefined;
     const needMs = this.#placement.needMs(this.#o.specs.of(work).specNo, work);
@@ -243,6 +250,7 @@ export class Engine {
   }
 
   dispatch(): void {
+    if (this.#o.held?.() === true) return;
     for (const pilot of this.#pilots.values()) {
       for (let items = this.#placement.take(pilot); items.length > 0; items = this.#placement.take(pilot))
         this.#lease(pilot, items);

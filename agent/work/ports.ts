@@ -54,6 +54,8 @@ export interface EngineOptions {
   readonly launchRefusal: (work: Work) => Refusal | undefined;
   /** Makes an item's files ready: blobs fetched, paths checked. Undefined when there is nothing to wait for. */
   readonly stage: (work: Work, i: number) => Promise<void> | undefined;
+  /** The site drains: what waits stays where it is. */
+  readonly held?: () => boolean;
   /** Something waits and no pilot has room: blocks may grow. */
   readonly onDemand: (waiting: number) => void;
   readonly onState: (work: Work, items: readonly number[], state: string, detail: string) => void;
