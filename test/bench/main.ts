@@ -7,6 +7,7 @@ import { execFileSync } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { type Figures, judge, table } from './figures.ts';
+import { hdf5 } from './hdf5.ts';
 import { coldstart, memory } from './idle.ts';
 import { job } from './job.ts';
 import { latency } from './latency.ts';
@@ -19,6 +20,7 @@ const BENCHES: Readonly<Record<string, (seconds: number) => Promise<Figures>>> =
   job: () => job(),
   coldstart: () => coldstart(3),
   memory: () => memory(),
+  hdf5: (seconds) => hdf5(seconds),
 };
 
 async function main(): Promise<number> {
