@@ -15,6 +15,8 @@ export interface Draining {
 
 export interface Drain {
   readonly current: Draining | undefined;
+  /** For those who wait; undefined while it is open. */
+  readonly sentence: string | undefined;
   begin(reason: string): Promise<void>;
   end(): Promise<void>;
 }
@@ -32,6 +34,9 @@ export function openDrain(
   return {
     get current() {
       return current;
+    },
+    get sentence() {
+      return current === undefined ? undefined : `the endpoint drains and starts nothing new: ${current.reason}`;
     },
     begin: (reason) => keep({ reason, since: Math.floor(nowS()) }),
     end: () => (current === undefined ? Promise.resolve() : keep(undefined)),

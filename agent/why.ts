@@ -20,8 +20,10 @@ export interface WhyFacts {
   readonly refusalOf: (work: Work) => Refusal | undefined;
   readonly status: Pick<AgentStatus, 'state' | 'reason' | 'link'>;
   readonly blocks: readonly BlockView[];
-  readonly pilotOf: (no: number) => { readonly node: string; readonly block: string } | undefined;
-  readonly isConnected: (no: number) => boolean;
+  readonly pilots: {
+    readonly rows: ReadonlyMap<number, { readonly node: string; readonly block: string }>;
+    isConnected(no: number): boolean;
+  };
   readonly nowMono: number;
 }
 
@@ -84,9 +86,9 @@ function explain(facts: WhyFacts, work: Work, i: number): Explained {
   return waits(facts, work, i);
 }
 
-function running({ pilotOf, isConnected, nowMono }: WhyFacts, work: Work, i: number): Explained {
+function running({ pilots, nowMono }: WhyFacts, work: Work, i: number): Explained {
   const no = work.pilots[i] ?? 0;
-  const pilot = pilotOf(no);
+  const pilot = pilots.rows.get(no);
   const attempt = work.starts[i] ?? 0;
   const at = work.leasedAt.get(i);
   const since = at === undefined ? '' : ` for ${Math.round((nowMono - at) / 1000)} s`;
@@ -97,7 +99,7 @@ function running({ pilotOf, isConnected, nowMono }: WhyFacts, work: Work, i: num
       code: 'running',
       sentence: `it is leased to a pilot that is being given up; it starts again elsewhere${cancelled}`,
     };
-  const away = isConnected(no)
+  const away = pilots.isConnected(no)
     ? ''
     : "; the link to its pilot is gone, and it waits for the pilot's return or its job's end";
   return {
