@@ -30,8 +30,14 @@ const ADAPTERS: Readonly<Record<string, () => Promise<CallAdapter>>> = {
   ort: async () => (await import('./model-calls.ts')).createModelCalls('ort', clock),
 };
 
-const USAGE =
-  'farfield-runner pipe | describe --model DIR | probe --model DIR | selftest --model DIR [--threads N] [--variant NAME]\n';
+const USAGE = `farfield-runner VERB --help, of which VERB is
+  describe | probe | selftest --model DIR [--threads N] [--variant NAME]
+  calibrate --model DIR --input FILE:/dataset --labels FILE:/dataset --out FILE
+  batch --model DIR --input FILE:/dataset --out FOLDER [--shard I/N]
+  merge FOLDER --model DIR --out FILE
+  serve --model DIR --listen unix:PATH|127.0.0.1:PORT
+  pipe
+`;
 
 /** Answers the exit code. Usage mistakes are told on stderr, findings on stdout. */
 async function main(argv: readonly string[]): Promise<number> {

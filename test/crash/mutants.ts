@@ -177,7 +177,11 @@ let lastFailure = '';
 function passes(test: string): boolean {
   const PATH = [join(root, 'node_modules', '.bin'), process.env.PATH ?? ''].join(delimiter);
   const args = ['--disable-warning=ExperimentalWarning', join(tree, test)];
-  const ran = spawnSync(process.execPath, args, { cwd: tree, env: { ...process.env, PATH, TAP_TIMEOUT: String(TEST_MS / 1000) }, timeout: TEST_MS });
+  const ran = spawnSync(process.execPath, args, {
+    cwd: tree,
+    env: { ...process.env, PATH, TAP_TIMEOUT: String(TEST_MS / 1000) },
+    timeout: TEST_MS,
+  });
   if (ran.status !== 0)
     lastFailure = `${ran.stdout}`
       .split('\n')
