@@ -19,7 +19,8 @@ t.test('the example job arrays are good bash, and use verbs and options that the
     const path = new URL(name, examples);
     t.doesNotThrow(() => execFileSync('bash', ['-n', path.pathname], { stdio: 'pipe' }), name);
     const text = readFileSync(path, 'utf8').replace(/^#.*$/gm, '');
-    const call = /farfield-runner|"\$RUNNER" batch([\s\S]*?)(?:&\n|\n\n)/.exec(text)?.[1] ?? '';
+    // The command and its continuation lines, which are indented.
+    const [call = ''] = text.slice(text.indexOf('"$RUNNER" batch')).split(/\n(?! )/);
     const options = [...call.matchAll(/--([a-z]+)/g)].map(([, option]) => option);
     t.ok(options.length >= 4, `${name}: ${options.join(' ')}`);
     for (const option of options) t.match(BATCH_USAGE, `--${option}`, `${name}: --${option}`);
