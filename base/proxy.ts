@@ -137,10 +137,13 @@ function readCa(path: string): string {
   return text;
 }
 
-/** What a connection trusts: the pinned CA, and the site's if it has one. Undefined: the system's. */
+/**
+ * What a connection trusts: the pinned CA, or the well-known authorities where none is pinned; and the site's if it has one.
+ * Undefined: the well-known alone.
+ */
 export function trusted(egress: Egress, pinned: string | undefined): string | string[] | undefined {
-  if (egress.ca === undefined || pinned === undefined) return pinned;
-  return [pinned, egress.ca];
+  if (egress.ca === undefined) return pinned;
+  return [...(pinned === undefined ? getCACertificates() : [pinned]), egress.ca];
 }
 
 /** A connection to host:port through the proxy. Whatever fails is E_UNAVAILABLE and says which hop. */
@@ -238,15 +241,16 @@ type ConnectCallback = (...result: [error: Error, socket: null] | [error: null, 
 export function requestConnect(
   egress: Egress,
   origin: string,
-  pinned: string,
-): { ca: string | string[] } | ((target: ConnectTarget, callback: ConnectCallback) => void) {
+  pinned: string | undefined,
+): { ca?: string | string[] } | ((target: ConnectTarget, callback: ConnectCallback) => void) {
   const url = new URL(origin);
-  const ca = trusted(egress, pinned) ?? pinned;
+  const ca = trusted(egress, pinned);
+  const trust = ca === undefined ? {} : { ca };
   const port = Number(url.port || (url.protocol === 'https:' ? 443 : 80));
   const proxy = egress.proxyFor(url.hostname, port);
-  if (proxy === undefined) return { ca };
+  if (proxy === undefined) return trust;
   return ({ hostname }, callback) => {
-    tunnelTls(proxy, bareHost(hostname), port, { ca, ALPNProtocols: ['http/1.1'] }).then(
+    tunnelTls(proxy, bareHost(hostname), port, { ...trust, ALPNProtocols: ['http/1.1'] }).then(
       (socket) => callback(null, socket.setNoDelay(true)),
       (error: Error) => callback(error, null),
     );

@@ -4,10 +4,12 @@ import type { Command } from 'commander';
 import { type CliContext, type RegisterVerb, usage, writeJson, writeLine } from '#base/cli.ts';
 import { createFileDigests } from '#base/file-digests.ts';
 import { plainLine } from '#base/plain.ts';
+import type { Egress } from '#base/proxy.ts';
 import { isDigest } from '#kernel/ids.ts';
 import { readAgentConfig } from '../config.ts';
 import { type CachedImage, list, openImageCache } from '../images/cache.ts';
 import { convertImage, parseSource } from '../images/convert.ts';
+import { siteEgress } from '../network.ts';
 import { chooseFolder, type FolderOptions } from './common.ts';
 
 interface ImageOptions extends FolderOptions {
@@ -19,6 +21,7 @@ interface Place {
   readonly folder: string;
   readonly apptainer: string;
   readonly maxBytes: number;
+  readonly egress: Egress;
 }
 
 const MiB = 1024 * 1024;
@@ -64,11 +67,12 @@ function placeOf(context: CliContext, options: ImageOptions): Place {
   // A cache of one's own needs no endpoint.
   const named = options.state !== undefined || options.name !== undefined || given === undefined;
   const folder = named ? chooseFolder(context, options) : undefined;
-  const { containers } = readAgentConfig(folder?.config ?? '');
+  const { containers, network } = readAgentConfig(folder?.config ?? '');
   return {
     folder: given ?? containers.images ?? join(folder?.root ?? context.home, 'images'),
     apptainer: options.apptainer ?? containers.apptainer,
     maxBytes: containers.cacheBytes,
+    egress: siteEgress(network, context.env),
   };
 }
 
@@ -90,6 +94,7 @@ async function convert(
     cache,
     clock,
     apptainer: place.apptainer,
+    egress: place.egress,
     arch: process.arch,
     ...(expect === undefined ? {} : { expect }),
     ...(verifyKey === undefined ? {} : { verifyKey: resolve(context.cwd, verifyKey) }),

@@ -14,6 +14,7 @@ import { join } from 'node:path';
 import type { Clock } from '#base/clock.ts';
 import { createFileDigests } from '#base/file-digests.ts';
 import { plain } from '#base/plain.ts';
+import type { Egress } from '#base/proxy.ts';
 import { FarfieldError } from '#kernel/errors.ts';
 import { openArchive } from './archive.ts';
 import { copyIn, type ImageCache, removeTree } from './cache.ts';
@@ -22,6 +23,8 @@ import { openRegistry, parseReference } from './registry.ts';
 
 export interface ConvertOptions {
   readonly cache: ImageCache;
+  /** The site's proxy and CA, for registries; by default neither. */
+  readonly egress?: Egress | undefined;
   readonly apptainer: string;
   readonly clock: Clock;
   /** Node's name of this machine's architecture. */
@@ -79,7 +82,7 @@ export async function convertImage(source: ImageSource, options: ConvertOptions)
   try {
     if (source.kind === 'sif') return await takeSif(source.path, work, options);
     if (source.kind === 'registry') {
-      const registry = openRegistry(parseReference(source.name));
+      const registry = openRegistry(parseReference(source.name), options.egress);
       return await convertOci(registry, source.name, work, options);
     }
     await using archive = await openArchive(source.path);

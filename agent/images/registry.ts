@@ -9,6 +9,7 @@
  */
 import type { Dispatcher } from 'undici';
 import { plainLine } from '#base/plain.ts';
+import { DIRECT, type Egress, requestConnect } from '#base/proxy.ts';
 import { FarfieldError } from '#kernel/errors.ts';
 import { type BlobSource, type Descriptor, MAX_MANIFEST_BYTES } from './oci.ts';
 
@@ -62,14 +63,19 @@ export function tokenUrl(challenge: string, repository: string): URL | undefined
   return url;
 }
 
-export function openRegistry(ref: Reference): BlobSource {
+export function openRegistry(ref: Reference, egress: Egress = DIRECT): BlobSource {
   const base = `${baseOf(ref.host)}/v2/${ref.repository}`;
   let token: string | undefined;
+  /** By origin: a download may be somewhere else than its manifest, and NO_PROXY speaks of hosts. */
+  const ways = new Map<string, Dispatcher>();
 
   const request = async (url: string, headers: Record<string, string>): Promise<Dispatcher.ResponseData> => {
-    const { request: send } = await import('undici');
+    const { Agent, request: send } = await import('undici');
+    const { origin } = new URL(url);
+    const dispatcher = ways.get(origin) ?? new Agent({ connect: requestConnect(egress, origin, undefined) });
+    ways.set(origin, dispatcher);
     try {
-      return await send(url, { headers, headersTimeout: TIMEOUT_MS, bodyTimeout: TIMEOUT_MS });
+      return await send(url, { dispatcher, headers, headersTimeout: TIMEOUT_MS, bodyTimeout: TIMEOUT_MS });
     } catch (cause) {
       const why = cause instanceof Error ? plainLine(cause.message) : '';
       throw new FarfieldError('E_UNAVAILABLE', `no answer from the registry ${ref.host}: ${why}`, { cause });
