@@ -5,7 +5,6 @@ import type { Command } from 'commander';
 import { type CliContext, type RegisterVerb, readToken, usage } from '#base/cli.ts';
 import { plainLine } from '#base/plain.ts';
 import { CONFIG_TEMPLATE, policyTemplate, readAgentConfig } from '../config.ts';
-import type { AgentStatus } from '../control.ts';
 import { joinBroker } from '../identity/enrol.ts';
 import { agentFolder } from '../identity/folder.ts';
 import { readIdentity } from '../identity/identity.ts';
@@ -179,13 +178,6 @@ function registerProcess(endpoint: Command, context: CliContext): void {
       const stopped = await stopAgent(context, folder, options.keepBlocks !== true);
       show(context, command, { stopped }, [stopped ? 'stopped' : 'it was not running']);
     });
-  withFolder(
-    endpoint.command('resume').description('go on after a pause: failed starts, or a clock that jumped'),
-  ).action(async (options: FolderOptions, command: Command) => {
-    const status = (await askRunning(chooseFolder(context, options), 'resume')) as AgentStatus | undefined;
-    if (status === undefined) throw usage('no agent runs for this endpoint; there is nothing to resume');
-    show(context, command, status, describeStatus(status, context.clock.now()));
-  });
   withFolder(endpoint.command('status').description('what it is, whether it runs, and what it does')).action(
     async (options: FolderOptions, command: Command) => {
       const folder = chooseFolder(context, options);
