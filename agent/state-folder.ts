@@ -55,6 +55,12 @@ export function checkStateFolder(
   return found;
 }
 
+/** Whether the agent would refuse to start there: said when the folder is made, not first when it is needed. */
+export function stateAdvice(path: string, options: FileSystemOptions = {}): string | undefined {
+  const found = fileSystemOf(path, options);
+  return found.kind === 'network' ? refusal(path, found.name) : undefined;
+}
+
 function refusal(path: string, name: string): string {
   return [
     `${path} lies on ${name}, a network file system: SQLite's write-ahead log does not work there, and a damaged ledger runs work twice.`,

@@ -12,7 +12,7 @@ import { createEndpoint, renewEndpoint } from '../identity/root.ts';
 import { readEnd } from '../last-end.ts';
 import { siteEgress } from '../network.ts';
 import { forgetStopped, noteStopped } from '../running.ts';
-import { checkStateFolder } from '../state-folder.ts';
+import { checkStateFolder, stateAdvice } from '../state-folder.ts';
 import {
   askRunning,
   askStatus,
@@ -66,6 +66,8 @@ function registerInit(endpoint: Command, context: CliContext): void {
       });
       if (!existsSync(folder.policy)) writeFileSync(folder.policy, policyTemplate(made.endpoint), { mode: 0o600 });
       if (!existsSync(folder.config)) writeFileSync(folder.config, CONFIG_TEMPLATE, { mode: 0o600 });
+      const advice = stateAdvice(folder.root);
+      if (advice !== undefined) writeLine(context.stderr, `note: ${advice}`);
       const facts = {
         endpoint: made.endpoint,
         name: made.name,
