@@ -80,7 +80,7 @@ async function inference(folder: string, rows: number): Promise<Figures> {
   await client.load('ort', { modelRoot: BRAGG });
   const start = performance.now();
   const { done } = await client.call(
-    item({ id: 'a', args: [file('patch', 'hdf5', path, '/patches')], outDir: folder }),
+    item({ id: 'a', args: [file('patches', 'hdf5', path, '/patches')], outDir: folder }),
   );
   const ms = performance.now() - start;
   if (done.status !== 'succeeded') throw new Error(`the job failed: ${JSON.stringify(done.error)}`);
