@@ -25,6 +25,9 @@ export interface CallOptions {
   readonly maxStarts?: string;
   readonly seed?: string;
   readonly maxBytes: string;
+  readonly uncertainty: string;
+  readonly samples: string;
+  readonly level: string;
 }
 
 export function callOptions(command: Command): Command {
@@ -42,7 +45,14 @@ export function callOptions(command: Command): Command {
     .option('--max-failures <n>', 'charged failures before it ends', String(DEFAULT_MAX_FAILURES))
     .option('--max-starts <n>', 'starts of any kind before it ends; 1 means at most once')
     .option('--seed <n>', 'seed for functions that draw random numbers')
-    .option('--max-bytes <n>', 'largest result', String(1024 ** 3));
+    .option('--max-bytes <n>', 'largest result', String(1024 ** 3))
+    .option(
+      '--uncertainty <method>',
+      'l2 (radii where the model is calibrated), none, conformal (refused without a calibration), or symmetry (some rows predicted under all symmetries too)',
+      'l2',
+    )
+    .option('--level <p>', 'a further level of the radii, beside .9 and .95', '0.95')
+    .option('--samples <n>', 'rows for --uncertainty symmetry; 0 takes a twentieth, at most 512', '0');
 }
 
 export function wholeNumber(text: string, what: string, least = 0): number {
@@ -120,6 +130,15 @@ async function readCall(
   };
 }
 
+const METHODS = ['l2', 'none', 'conformal', 'symmetry'];
+
+function uncertaintyOf({ uncertainty, samples, level }: CallOptions): NonNullable<TicketTerms['run']['uncertainty']> {
+  if (!METHODS.includes(uncertainty)) throw usage(`--uncertainty is ${METHODS.join(', ')}, not "${uncertainty}"`);
+  const p = Number(level);
+  if (!(p > 0 && p < 1)) throw usage(`--level is a probability between 0 and 1, not "${level}"`);
+  return { method: uncertainty as 'l2', samples: wholeNumber(samples, '--samples'), level: p };
+}
+
 /** The part of the terms that is numbers: read before anything is sent. */
 function termsOf(options: CallOptions): Pick<TicketTerms, 'resources' | 'run' | 'output'> {
   const maxFailures = wholeNumber(options.maxFailures, '--max-failures');
@@ -136,7 +155,7 @@ function termsOf(options: CallOptions): Pick<TicketTerms, 'resources' | 'run' | 
       maxFailures,
       maxStarts: maxStarts === undefined ? maxFailures + EXTRA_STARTS : wholeNumber(maxStarts, '--max-starts', 1),
       timeoutS: parseDuration(options.timeout),
-      uncertainty: { method: 'l2', samples: 0, level: 0.95 },
+      uncertainty: uncertaintyOf(options),
     },
     output: { maxBytes: wholeNumber(options.maxBytes, '--max-bytes', 1), to: 'return' },
   };

@@ -138,6 +138,8 @@ t.test('what people type wrong is answered with what to do, by exit code, and as
     ],
     [[...run('x=json:1'), '--timeout', 'soon'], EXIT.usage, 'E_USAGE', /write 90s, 15m, 12h or 4d/],
     [[...run('x=json:1'), '--cpus', 'two'], EXIT.usage, 'E_USAGE', /--cpus is a whole number/],
+    [[...run('x=json:1'), '--uncertainty', 'guess'], EXIT.usage, 'E_USAGE', /l2, none, conformal, symmetry/],
+    [[...run('x=json:1'), '--level', '95'], EXIT.usage, 'E_USAGE', /between 0 and 1/],
     [run('data.h5'), EXIT.usage, 'E_USAGE', /write NAME=FILE, NAME=endpoint:\/PATH or NAME=json:TEXT/],
     [run('x=endpoint:data.json'), EXIT.usage, 'E_USAGE', /absolute/],
     [run('x=data.xyz'), EXIT.usage, 'E_USAGE', /must end in \.h5/],

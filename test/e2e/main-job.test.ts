@@ -66,4 +66,8 @@ t.test('the model runs over the file of 13,799 patches, in place and uploaded, w
   }
   t.equal(summaries[0]?.n, 13_799);
   t.strictSame(summaries[0], summaries[1], 'the way of the data changes nothing');
+  const asked = ['--uncertainty', 'symmetry', '--samples', '20', '--level', '0.8'];
+  const patches = `patches=endpoint:${VALIDATION}:/patches`;
+  const sampled = await world.json('user', 'run', world.bragg, '--endpoint', 'here', '--arg', patches, ...asked);
+  t.match(sampled.rep, { uncertainty: { levels: [0.8, 0.9, 0.95], symmetry: { rows: 20, unstable: Number } } });
 });
