@@ -3,7 +3,7 @@
  *
  * It starts on every node, so it imports neither gRPC nor HTTP nor a schema library, and is shipped as one built file.
  */
-import { mkdirSync } from 'node:fs';
+import { mkdirSync, readdirSync } from 'node:fs';
 import { hostname } from 'node:os';
 import { join } from 'node:path';
 import { systemClock } from '#base/clock.ts';
@@ -18,6 +18,7 @@ import { fromUtf8 } from '#kernel/bytes.ts';
 import { FarfieldError } from '#kernel/errors.ts';
 import { generateKey, signerFrom } from '#kernel/sign.ts';
 import { BLOCK_FILE, type BlockFile, parseBlockFile } from '#protos/block-file.ts';
+import { findGpus } from './gpus.ts';
 import { createPilotLogger } from './log.ts';
 import { Pilot } from './pilot.ts';
 import { openRuntimes } from './runtimes/runtimes.ts';
@@ -42,6 +43,14 @@ function diallersOf(folder: string, block: BlockFile): Dialler[] {
     return known ?? { addresses: [], pin: '' };
   };
   return [unix, tlsDialler({ where, clock: systemClock })];
+}
+
+function listed(folder: string): string[] {
+  try {
+    return readdirSync(folder);
+  } catch {
+    return [];
+  }
 }
 
 async function main(argv: readonly string[]): Promise<number> {
@@ -84,6 +93,7 @@ async function main(argv: readonly string[]): Promise<number> {
     // As the scheduler calls it, where it says so: the agent compares it with the job's nodes.
     node: process.env.SLURMD_NODENAME ?? hostname(),
     walltime,
+    gpus: findGpus(block.containers?.gpu ?? 'none', process.env, [...listed('/dev'), ...listed('/dev/dri')]),
     pid: process.pid,
     log,
   });

@@ -24,6 +24,7 @@ import { PROTOCOL } from '#kernel/limits.ts';
 import type { Signer } from '#kernel/sign.ts';
 import type { BlockFile } from '#protos/block-file.ts';
 import type { CancelLeases, HeldLease, Launch, Stop } from '#protos/generated/link.js';
+import type { Gpus } from './gpus.ts';
 import { type Prepared, prepareLaunch } from './launch.ts';
 import { heldOf, type Lease, leaseId } from './lease.ts';
 import { ANNOUNCE_AFTER_MS, FAREWELL_MS, LOG_CHUNK_BYTES, PILOT_BACKOFF } from './limits.ts';
@@ -56,8 +57,8 @@ export interface PilotParts {
   readonly pid: number;
   /** Undefined: no end is known. */
   readonly walltime?: Walltime | undefined;
-  /** Accelerators of this node that are ours, by the names that their driver knows. */
-  readonly gpus?: readonly string[];
+  /** Accelerators of this node that are ours. */
+  readonly gpus?: Gpus | undefined;
   readonly log: PilotLogger;
 }
 
@@ -242,7 +243,7 @@ export class Pilot {
         slots: block.slots,
         // 0 would say that there is no end.
         leftS: this.#parts.walltime === undefined ? 0 : Math.max(1, Math.floor((this.#leftMs() ?? 0) / 1000)),
-        gpus: this.#parts.gpus?.length ?? 0,
+        gpus: this.#parts.gpus?.names.length ?? 0,
         protocolMin: PROTOCOL.min,
         protocolMax: PROTOCOL.max,
       }),

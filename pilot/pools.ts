@@ -10,6 +10,7 @@
  */
 import type { Clock, Timer } from '#base/clock.ts';
 import { FarfieldError } from '#kernel/errors.ts';
+import { takeGpus } from './gpus.ts';
 import type { Lease, StopOrder } from './lease.ts';
 import { LONG_ITEM_MS, MAX_WAIT_MS, WAIT_TICK_MS } from './limits.ts';
 import { type ItemEnd, Slot, type SlotEvents, type SlotParts } from './slot.ts';
@@ -200,12 +201,23 @@ export class Pools {
     if (own.length > 0 && !this.#deservesMore(pool, own)) return;
     const slot = this.slots.find((s) => s.state === 'empty');
     const spec = pool.oldest?.spec;
-    if (slot !== undefined && spec !== undefined) {
-      slot.start(spec);
+    if (spec === undefined || !this.#hasGpusFor(pool.key, spec.gpus)) return;
+    const gpus = takeGpus(this.#parts.gpus, spec.gpus, this.slots);
+    if (slot !== undefined && gpus !== undefined) {
+      slot.start(spec, gpus);
       return;
     }
     // P3. A pool that already has a slot takes no other's: it would throw out a warm runner for a little speed.
     if (own.length === 0 && !this.slots.some((s) => s.state === 'stopping')) this.#leastRecent(pool)?.retire();
+  }
+
+  /** What this node can never give is an answer, not a wait. */
+  #hasGpusFor(poolKey: string, count: number): boolean {
+    const { gpus } = this.#parts;
+    if (gpus === undefined || gpus.names.length >= count) return true;
+    const why = `it asks for ${count} accelerators, and a node here has ${gpus.names.length}`;
+    this.#loadFailed(poolKey, new FarfieldError('E_VARIANT_INCOMPATIBLE', why));
+    return false;
   }
 
   #leastRecent(pool: Pool): Slot | undefined {

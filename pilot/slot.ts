@@ -19,6 +19,7 @@ import { measureDirectory } from '#base/directory-digest.ts';
 import type { FileDigests } from '#base/file-digests.ts';
 import { FarfieldError } from '#kernel/errors.ts';
 import type { RunnerDone } from '#protos/runner.ts';
+import { type Gpus, gpuEnv } from './gpus.ts';
 import type { Lease, StopOrder } from './lease.ts';
 import {
   CANCEL_GRACE_MS,
@@ -57,6 +58,7 @@ export interface SlotParts {
   readonly digests: FileDigests;
   readonly scratchDir: string;
   readonly runtime: (name: string) => Runtime | undefined;
+  readonly gpus?: Gpus | undefined;
   readonly events: SlotEvents;
 }
 
@@ -74,6 +76,8 @@ export class Slot {
   /** `sif:` digest of the image that runs, and the network that it was given: measured, for receipts. */
   image: string | undefined;
   network: 'none' | 'host' | undefined;
+  /** Accelerators that its runner has. */
+  gpus: readonly string[] = [];
   loadMs = 0;
   /** When the runner became warm: who waited for that, waited for the load. */
   warmAt = 0;
@@ -110,8 +114,9 @@ export class Slot {
   }
 
   /** Starts a runner for this spec; the outcome comes through events. */
-  start(spec: LaunchSpec): void {
+  start(spec: LaunchSpec, gpus: readonly string[] = []): void {
     this.state = 'starting';
+    this.gpus = gpus;
     this.spec = spec;
     this.itemMs = undefined;
     this.#window = 1;
@@ -129,7 +134,10 @@ export class Slot {
     if (runtime === undefined)
       throw new FarfieldError('E_VARIANT_INCOMPATIBLE', `this pilot has no runtime "${spec.runtime}"`);
     // The process starts while the model is hashed; it learns of the model only when the digest is right.
-    const [started, model] = await Promise.allSettled([runtime.start({ spec, scratchDir }), this.#measureModel(spec)]);
+    const [started, model] = await Promise.allSettled([
+      runtime.start({ spec, scratchDir, env: gpuEnv(this.#parts.gpus, this.gpus) }),
+      this.#measureModel(spec),
+    ]);
     if (started.status === 'rejected') throw started.reason;
     const mine = (): boolean => this.#life === life;
     const runner = openRunner(
@@ -334,5 +342,6 @@ export class Slot {
     this.modelDigest = undefined;
     this.image = undefined;
     this.network = undefined;
+    this.gpus = [];
   }
 }

@@ -89,6 +89,7 @@ interface Peer {
   readonly row: PilotRow;
   readonly held: readonly HeldItem[];
   readonly leftS: number;
+  readonly gpus: number;
 }
 
 /** A kernel that closes a socket knows that its process is gone; a network that is silent knows nothing. */
@@ -120,11 +121,11 @@ export async function openPilots(options: PilotsOptions): Promise<Pilots> {
       const held = hello.held.map(heldItem);
       const drop = engine.strange(row.no, held).map(heldLease);
       sessionEpoch += 1;
-      return { welcome: { sessionEpoch, drop }, peer: { row, held, leftS: hello.leftS } };
+      return { welcome: { sessionEpoch, drop }, peer: { row, held, leftS: hello.leftS, gpus: hello.gpus } };
     },
-    async onSession(session, { row, held, leftS }) {
+    async onSession(session, { row, held, leftS, gpus }) {
       const fact = { endsAt: leftS === 0 ? undefined : options.clock.mono() + leftS * 1000, draining: false };
-      const port = createPort(options, row, session, () => fact.draining);
+      const port = createPort(options, row, session, gpus, () => fact.draining);
       connected.set(row.no, session);
       facts.set(row.no, fact);
       options.onConnected(row);
@@ -223,6 +224,7 @@ function createPort(
   options: PilotsOptions,
   row: PilotRow,
   session: PilotSession,
+  gpus: number,
   isDraining: () => boolean,
 ): PilotPort {
   const told = new Set<number>();
@@ -233,7 +235,14 @@ function createPort(
     slots: row.slots,
     inFlight: new Map(),
     takes: (work, needMs) => !isDraining() && options.takes(row, work, needMs),
-    ...(options.perCall ? { single: true, places: () => 1 } : {}),
+    ...(options.perCall ? { single: true } : {}),
+    places: ({ token }) => {
+      if (options.perCall) return 1;
+      // The pilot pins them; more items than it has accelerators for would wait there beside free slots elsewhere.
+      const { gpusPerNode } = token.claims.res;
+      if (gpusPerNode === 0 || gpus === 0) return row.slots;
+      return Math.max(1, Math.min(row.slots, Math.floor(gpus / gpusPerNode)));
+    },
     launch(work: Work, leaseEpoch: number, items: readonly LaunchItem[]) {
       const spec = options.specs.of(work);
       options.onLeased(row);

@@ -106,6 +106,11 @@ export function apptainerEnv(env: Readonly<Record<string, string>>): Record<stri
   return { PATH: LAUNCHER_PATH, LANG: 'C.UTF-8', ...Object.fromEntries(inside) };
 }
 
+/** A1 again, for one runner. */
+function ownEnv(env: RunnerPlan['env'] = {}): Record<string, string> {
+  return Object.fromEntries(Object.entries(env).map(([name, value]) => [`APPTAINERENV_${name}`, value]));
+}
+
 export function createApptainerRuntime(options: ApptainerRuntimeOptions): Runtime {
   const { clock, random, digests } = options;
   /** Images in which the runner was seen to start, by digest: once in a pilot's life. */
@@ -144,7 +149,7 @@ export function createApptainerRuntime(options: ApptainerRuntimeOptions): Runtim
       const { child, handle } = await startTree({
         command: options.program,
         args: apptainerArgs(container, containment === 'user'),
-        env: { ...env, ...options.outer },
+        env: { ...env, ...ownEnv(plan.env), ...options.outer },
         cwd: scratchDir,
         stdio: ['pipe', 'pipe', 'pipe'],
         random,

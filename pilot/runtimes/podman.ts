@@ -88,12 +88,12 @@ export function createPodmanRuntime(options: PodmanRuntimeOptions): Runtime {
   const env = { PATH: LAUNCHER_PATH, LANG: 'C.UTF-8', ...options.outer };
   return {
     name: 'podman',
-    async start({ spec, scratchDir }: RunnerPlan): Promise<RunnerProcess> {
+    async start({ spec, scratchDir, env: own }: RunnerPlan): Promise<RunnerProcess> {
       const tree = runnerTree(options.runner.command, options.runner.args);
       const name = `farfield-${Buffer.from(random.bytes(12)).toString('hex')}`;
       const args = podmanArgs({
         name,
-        env: runnerEnv(options.env),
+        env: { ...runnerEnv(options.env), ...own },
         image: imageOf(spec.image),
         binds: bindsOf(spec, scratchDir, tree),
         command: [...tree.command, 'pipe'],

@@ -20,11 +20,11 @@ export function createProcessRuntime(options: ProcessRuntimeOptions): Runtime {
   const { command, args, env, clock, random } = options;
   return {
     name: 'process',
-    async start({ scratchDir }): Promise<RunnerProcess> {
+    async start({ scratchDir, env: own }): Promise<RunnerProcess> {
       const { child, handle } = await startTree({
         command,
         args: [...args, 'pipe'],
-        env: { ...env, TMPDIR: scratchDir },
+        env: { ...env, ...own, TMPDIR: scratchDir },
         cwd: scratchDir,
         stdio: ['pipe', 'pipe', 'pipe'],
         random,

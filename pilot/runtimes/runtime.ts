@@ -32,6 +32,8 @@ export interface RunnerPlan {
   readonly spec: LaunchSpec;
   /** The runner's own folder for scratch files, and its working directory. */
   readonly scratchDir: string;
+  /** Of this runner alone: which accelerators it sees (gpus.ts). */
+  readonly env?: Readonly<Record<string, string>>;
 }
 
 export interface Runtime {

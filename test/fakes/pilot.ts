@@ -8,6 +8,7 @@ import { unixDialler } from '#base/link/unix.ts';
 import { type Containment, probeContainment } from '#base/process.ts';
 import { systemRandom } from '#base/random.ts';
 import { generateKey, signerFrom } from '#kernel/sign.ts';
+import type { Gpus } from '../../pilot/gpus.ts';
 import type { LogFields } from '../../pilot/log.ts';
 import { Pilot } from '../../pilot/pilot.ts';
 import { openRuntimes } from '../../pilot/runtimes/runtimes.ts';
@@ -21,7 +22,11 @@ export interface RunningPilot {
 }
 
 /** `containment` is what the machine allows unless the test wants less. */
-export function startPilot(agent: FakeAgent, containment: () => Promise<Containment> = probeContainment): RunningPilot {
+export function startPilot(
+  agent: FakeAgent,
+  containment: () => Promise<Containment> = probeContainment,
+  gpus: Gpus | undefined = undefined,
+): RunningPilot {
   const lines: RunningPilot['lines'] = [];
   const errors: unknown[] = [];
   const scratch = (name: string): string => {
@@ -51,6 +56,7 @@ export function startPilot(agent: FakeAgent, containment: () => Promise<Containm
     spillDir: scratch('args'),
     node: 'node-1',
     pid: 1,
+    gpus,
     log: { info: line, warn: line, error: (reason) => errors.push(reason) },
   });
   return { pilot, ended: pilot.run(), lines, errors };
@@ -93,12 +99,12 @@ export function processesIn(folder: string): number {
 /** A pilot with an agent, for the time of `use`; both are ended, and the pilot must have had no errors of its own. */
 export async function withPilot(
   t: Test,
-  options: Partial<FakeAgentOptions> & { containment?: Containment },
+  options: Partial<FakeAgentOptions> & { containment?: Containment; gpus?: Gpus },
   use: (agent: FakeAgent, running: RunningPilot) => Promise<void>,
 ): Promise<void> {
-  const { containment, ...rest } = options;
+  const { containment, gpus, ...rest } = options;
   const agent = await openFakeAgent({ runner: RUNNER, ...rest });
-  const running = startPilot(agent, containment === undefined ? probeContainment : async () => containment);
+  const running = startPilot(agent, containment === undefined ? probeContainment : async () => containment, gpus);
   try {
     await agent.connected();
     await use(agent, running);
