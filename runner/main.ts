@@ -5,17 +5,20 @@
  *     farfield-runner describe --model DIR       what the model takes and gives; JSON
  *     farfield-runner probe    --model DIR       which variants can run here, and why the others cannot; JSON
  *     farfield-runner selftest --model DIR       loads the model and runs its golden check; JSON
+ *     farfield-runner init FILE.onnx                a model.json with what the file says of itself
  *     farfield-runner calibrate --model DIR --input F:/ds --labels F:/ds --out FILE   makes an error calibration; JSON
  *     farfield-runner batch    --model DIR --input F:/ds --out FOLDER --shard I/N   one shard of a job array
- *     farfield-runner merge    FOLDER --model DIR --out FILE     all shards as one result
+ *     farfield-runner merge    FOLDER --out FILE  all shards as one result
  *     farfield-runner serve    --model DIR --listen unix:PATH|127.0.0.1:PORT   the Open Inference Protocol over HTTP
  *
  * Lean on purpose: it starts once for every slot, so nothing is imported before it is needed. ONNX Runtime and HDF5 (45 MB
  * and 40 MB, 50 and 140 ms) load when an adapter asks for them, at the same time.
  */
+import { fstatSync } from 'node:fs';
 import { cpus, hostname } from 'node:os';
 import { parseArgs } from 'node:util';
 import { systemClock } from '#base/clock.ts';
+import { systemRandom } from '#base/random.ts';
 import { FarfieldError } from '#kernel/errors.ts';
 import type { CallAdapter } from './adapters/adapter.ts';
 import { EXIT } from './exits.ts';
@@ -32,17 +35,20 @@ const ADAPTERS: Readonly<Record<string, () => Promise<CallAdapter>>> = {
 
 const USAGE = `farfield-runner VERB --help, of which VERB is
   describe | probe | selftest --model DIR [--threads N] [--variant NAME]
+  init FILE.onnx
   calibrate --model DIR --input FILE:/dataset --labels FILE:/dataset --out FILE
   batch --model DIR --input FILE:/dataset --out FOLDER [--shard I/N]
-  merge FOLDER --model DIR --out FILE
+  merge FOLDER --out FILE
   serve --model DIR --listen unix:PATH|127.0.0.1:PORT
   pipe
 `;
 
 /** Answers the exit code. Usage mistakes are told on stderr, findings on stdout. */
 async function main(argv: readonly string[]): Promise<number> {
+  const help = argv.includes('--help') || argv.includes('-h');
   if (argv[0] === 'calibrate') {
-    const { runCalibrate } = await import('./uncertainty/command.ts');
+    const { CALIBRATE_USAGE, runCalibrate } = await import('./uncertainty/command.ts');
+    if (help) return printed(CALIBRATE_USAGE);
     return runCalibrate(argv.slice(1), {
       clock,
       threads: Math.min(2, cpus().length),
@@ -51,7 +57,8 @@ async function main(argv: readonly string[]): Promise<number> {
     });
   }
   if (argv[0] === 'serve') {
-    const { runServe } = await import('./serve/command.ts');
+    const { runServe, SERVE_USAGE } = await import('./serve/command.ts');
+    if (help) return printed(SERVE_USAGE);
     return runServe(argv.slice(1), {
       clock,
       threads: Math.min(2, cpus().length),
@@ -60,16 +67,24 @@ async function main(argv: readonly string[]): Promise<number> {
       onStop: (stop) => void process.once('SIGTERM', stop).once('SIGINT', stop),
     });
   }
+  if (argv[0] === 'init') {
+    const { runInit } = await import('./init.ts');
+    return runInit(argv.slice(1), {
+      print: (text) => process.stdout.write(text),
+      complain: (text) => process.stderr.write(text),
+    });
+  }
   if (argv[0] === 'batch' || argv[0] === 'merge') {
     const { runBatch, runMerge } = await import('./batch/command.ts');
     return (argv[0] === 'batch' ? runBatch : runMerge)(argv.slice(1), {
       clock,
       threads: Math.min(2, cpus().length),
       env: process.env,
-      self: `${hostname()}-${process.pid}`,
+      self: { host: hostname(), pid: process.pid, nonce: Buffer.from(systemRandom.bytes(8)).toString('hex') },
       print: (text) => process.stdout.write(text),
       complain: (text) => process.stderr.write(text),
       watched: process.stderr.isTTY === true,
+      eventsOpen: givenDescriptor(3),
       onStop: (stop) => void process.on('SIGTERM', stop).on('SIGINT', stop),
     });
   }
@@ -82,10 +97,7 @@ async function main(argv: readonly string[]): Promise<number> {
   }
   const { positionals, values } = parsed;
   const [command, ...rest] = positionals;
-  if (values.help === true) {
-    process.stdout.write(USAGE);
-    return EXIT.ok;
-  }
+  if (values.help === true) return printed(USAGE);
   if (command === 'pipe' && rest.length === 0) return pipe();
   const commands = await import('./commands.ts');
   const run = commands.COMMANDS[command ?? ''];
@@ -106,6 +118,25 @@ async function main(argv: readonly string[]): Promise<number> {
     clock,
     print: (text) => process.stdout.write(text),
   });
+}
+
+function printed(text: string): number {
+  process.stdout.write(text);
+  return EXIT.ok;
+}
+
+/**
+ * Whether whoever started this process opened the descriptor for it. Node's own are neither pipes, files nor sockets below 5, and
+ * its channel to a parent that is Node names itself.
+ */
+function givenDescriptor(fd: number): boolean {
+  if (process.env.NODE_CHANNEL_FD === String(fd)) return false;
+  try {
+    const facts = fstatSync(fd);
+    return facts.isFile() || facts.isFIFO() || facts.isSocket();
+  } catch {
+    return false;
+  }
 }
 
 /** Throws a TypeError on an option that does not exist. */

@@ -107,7 +107,7 @@ export async function load(adapter: string, request: CallLoad, tools: SourceTool
 }
 
 /** Versions that decide results; they go into `ready`, into every result and into its file. */
-function ownVersions(): Record<string, string> {
+export function ownVersions(): Record<string, string> {
   return { node: nodeVersions.node, 'onnxruntime-node': ortVersion() };
 }
 

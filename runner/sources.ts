@@ -38,6 +38,8 @@ export interface SourceWish {
   readonly stored: readonly StoredType[] | undefined;
   /** Data set where the argument names none. */
   readonly dataset: string | undefined;
+  /** For whoever takes a window of the rows; MAX_ROWS otherwise. */
+  readonly maxRows?: number;
 }
 
 export interface SourceTools {
@@ -109,10 +111,11 @@ function check(source: RowSource, wish: SourceWish): void {
     const holds = inFile === undefined || inFile === stored ? stored : `${inFile}, which is read as ${stored}`;
     throw new FarfieldError('E_INPUT', `${source.name} holds ${holds}; this model takes ${wish.stored.join(', ')}`);
   }
-  if (source.rows > MAX_ROWS) {
+  const { maxRows = MAX_ROWS } = wish;
+  if (source.rows > maxRows) {
     throw new FarfieldError(
       'E_TOO_LARGE',
-      `${source.name} has ${source.rows} rows; at most ${MAX_ROWS} are taken in one call`,
+      `${source.name} has ${source.rows} rows; at most ${maxRows} are taken in one call`,
     );
   }
   if (source.rows === 0) throw new FarfieldError('E_INPUT', `${source.name} has no rows`);

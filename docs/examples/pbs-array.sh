@@ -20,4 +20,4 @@ exec "$RUNNER" batch \
   --shard auto/200 --threads 2 --json
 
 # When all are done:
-#   farfield-runner merge "$OUT" --model "$MODEL" --out scan.pred.h5
+#   farfield-runner merge "$OUT" --out scan.pred.h5

@@ -34,4 +34,4 @@ esac
 exit "$code"
 
 # When all are done:
-#   farfield-runner merge "$OUT" --model "$MODEL" --out scan.pred.h5
+#   farfield-runner merge "$OUT" --out scan.pred.h5

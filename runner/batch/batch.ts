@@ -8,25 +8,39 @@
  *     model or other options are refused, unless `force` says to replace.
  *  B3 The same rows, model and options give the same bytes of result, on whatever host and however often.
  */
-import { accessSync, constants, mkdirSync, readdirSync, renameSync, rmSync, type Stats, statSync } from 'node:fs';
+import { readdirSync, renameSync, rmSync, type Stats, statSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Clock } from '#base/clock.ts';
-import { errno } from '#base/files.ts';
 import { FarfieldError } from '#kernel/errors.ts';
 import { type HashedSource, hashed } from '../hashed-rows.ts';
-import { chooseVariant, openModel } from '../model.ts';
-import { type Loaded, load } from '../model-calls.ts';
+import { MAX_ROWS } from '../limits.ts';
+import { chooseVariant, type OpenModel, openModel } from '../model.ts';
+import { load, ownVersions } from '../model-calls.ts';
 import { namedFile } from '../named-file.ts';
 import { beginPass, chooseMethod, samplesWish, truthWish, type UncertaintyWish } from '../pass.ts';
 import { compileRows } from '../rows.ts';
 import { createHdf5Sink } from '../sinks.ts';
-import { openSource, type RowSource, type SourceTools } from '../sources.ts';
+import { openSource, type RowSource, type SourceTools, type SourceWish } from '../sources.ts';
 import { openModelCalibration } from '../uncertainty/calibration.ts';
 import type { TrustReport } from '../uncertainty/report.ts';
-import { lockShard } from './lock.ts';
+import { keepModel } from './kept-model.ts';
+import { lockShard, type Self } from './lock.ts';
+import { openOutput, outputError } from './output.ts';
 import { type ShardRows, type ShardWish, shardName, shardRows } from './shards.ts';
-import { readSidecar, type ShardJob, type Sidecar, sameJob, sha256OfFile, writeSidecar } from './sidecar.ts';
-import { digestRows, windowOf } from './window.ts';
+import {
+  differences,
+  readSidecar,
+  type ShardJob,
+  type Sidecar,
+  sha256OfFile,
+  type WholeRows,
+  writeSidecar,
+} from './sidecar.ts';
+import type { Stopping } from './stopping.ts';
+import { digestRows, probeRows, windowOf } from './window.ts';
+
+/** Of the whole input: a row's index is stored in 32 bits. */
+const MAX_INDEXED_ROWS = 2 ** 32 - 1;
 
 export interface BatchOptions {
   readonly model: string;
@@ -39,6 +53,8 @@ export interface BatchOptions {
   readonly uncertainty: UncertaintyWish;
   readonly seed: number;
   readonly threads: number;
+  /** Folders in which the input may name other files (links, virtual data sets). */
+  readonly linkRoots: readonly string[];
   /** Replaces a result of other rows, model or options. */
   readonly force: boolean;
 }
@@ -51,10 +67,10 @@ export type BatchEvent =
 export interface BatchParts {
   readonly clock: Clock;
   readonly scratchDir: string;
-  /** Different for every process that may write the folder: `host-pid`. */
-  readonly self: string;
+  /** Names this process among all that may write the folder. */
+  readonly self: Self;
   readonly hdf5: SourceTools['hdf5'];
-  readonly cancelled: () => boolean;
+  readonly stopping: Stopping;
   readonly tell: (event: BatchEvent) => void;
 }
 
@@ -71,6 +87,7 @@ export interface BatchReport {
 
 /** Everything that is known before a model is loaded. */
 interface Plan {
+  readonly open: OpenModel;
   readonly shard: ShardRows;
   readonly name: string;
   readonly job: ShardJob;
@@ -78,49 +95,78 @@ interface Plan {
   readonly labels: RowSource | undefined;
 }
 
+/** One shard, from its options to its sidecar. What the system refuses of the output folder is told as that. */
 export async function runShard(options: BatchOptions, parts: BatchParts): Promise<BatchReport> {
-  openOutput(options.out);
-  const tools: SourceTools = { hdf5: parts.hdf5, scratchDir: parts.scratchDir };
-  const { job, wishes } = describeJob(options);
+  try {
+    return await prepareShard(options, parts);
+  } catch (reason) {
+    throw outputError(reason, options.out);
+  }
+}
+
+async function prepareShard(options: BatchOptions, parts: BatchParts): Promise<BatchReport> {
+  const tools: SourceTools = { hdf5: parts.hdf5, scratchDir: parts.scratchDir, linkRoots: options.linkRoots };
+  const { open, describe, wishes } = describeJob(options);
   const input = namedFile('input', options.input);
   const labelled = options.labels === undefined ? undefined : namedFile('labels', options.labels);
   const before = [input, labelled].map((file) => identityOf(file?.path));
-  using samples = await openSource(input, wishes.samples, tools);
-  using labels = labelled === undefined ? undefined : await openSource(labelled, wishes.labels, tools);
+  using samples = await openSource(input, { ...wishes.samples, maxRows: MAX_INDEXED_ROWS }, tools);
+  using labels =
+    labelled === undefined
+      ? undefined
+      : await openSource(labelled, { ...wishes.labels, maxRows: MAX_INDEXED_ROWS }, tools);
   mustMatchInLength(samples, labels);
   const shard = shardRows(options.shard, samples.rows, samples.chunkRows);
-  const name = shardName(shard);
-  using lock = lockShard(join(options.out, `${name}.lock`), name);
-  if (!lock.held)
-    parts.tell({
-      event: 'note',
-      note: 'this file system has no locks: two runners on one shard would both do its work',
-    });
   const rows = shard.to - shard.from;
+  if (rows > MAX_ROWS)
+    throw new FarfieldError('E_TOO_LARGE', `a shard of ${rows} rows; at most ${MAX_ROWS} are taken, make more shards`);
   const plan: Plan = {
+    open,
     shard,
-    name,
-    job,
+    name: shardName(shard),
+    job: describe(samples, labels),
     samples: windowOf(samples, shard.from, rows),
     labels: labels === undefined ? undefined : windowOf(labels, shard.from, rows),
   };
-  const done = await doneBefore(options, parts, plan);
-  if (done !== undefined)
-    return { state: 'already', shard, result: resultPath(options, name), rows, trust: done.trust };
-  if (lock.held) removeLeftOvers(options.out, name);
-  parts.tell({ event: 'started', shard, result: resultPath(options, name) });
-  // Awaited here: what is open closes when this function ends.
-  return await compute(options, parts, plan, () => {
+  // First without the lock: to see that a shard is done takes no right to write.
+  const done = (await doneBefore(options, parts, plan)) ?? (await doShard(options, parts, plan, mustBeSame));
+  return { shard, result: resultPath(options, plan.name), rows, ...done };
+
+  function mustBeSame(): void {
     const after = [input, labelled].map((file) => identityOf(file?.path));
     if (JSON.stringify(before) !== JSON.stringify(after))
       throw new FarfieldError('E_INPUT', 'the input changed while it was read; the result is discarded');
+  }
+}
+
+/** What one shard's end says beside its name and rows. */
+type Done = Pick<BatchReport, 'state' | 'trust' | 'phases'>;
+
+async function doShard(options: BatchOptions, parts: BatchParts, plan: Plan, mustBeSame: () => void): Promise<Done> {
+  openOutput(options.out);
+  const { name, shard } = plan;
+  using lock = lockShard(join(options.out, `${name}.lock`), name, { ...parts.self, clock: parts.clock });
+  // Again, since another runner may have finished it between the look and the lock.
+  const done = await doneBefore(options, parts, plan);
+  if (done !== undefined) return done;
+  removeLeftOvers(options.out, name);
+  parts.tell({ event: 'started', shard, result: resultPath(options, name) });
+  // Awaited here: the lock is let go when this function ends.
+  return await compute(options, parts, plan, () => {
+    mustBeSame();
+    if (!lock.holds())
+      throw new FarfieldError(
+        'E_BUSY',
+        `${name}: this runner stood still, and another took over; its result is discarded`,
+      );
   });
 }
 
 /** The job's identity, from the model's files alone: a shard that is done loads no model. */
 function describeJob(options: BatchOptions): {
-  job: ShardJob;
-  wishes: { samples: ReturnType<typeof samplesWish>; labels: ReturnType<typeof truthWish> };
+  open: OpenModel;
+  describe: (samples: RowSource, labels: RowSource | undefined) => ShardJob;
+  wishes: { samples: SourceWish; labels: SourceWish };
 } {
   const open = openModel(options.model);
   const variant = chooseVariant(open.model, options.variant);
@@ -130,15 +176,25 @@ function describeJob(options: BatchOptions): {
   const { name, version } = open.model;
   const { method: asked, level, samples } = options.uncertainty;
   return {
-    job: {
+    open,
+    describe: (input, labels) => ({
       model: { name, version, digest: `sha256:${open.digest}`, variant: variant.name },
       calibration: method.calibration?.digest ?? null,
       uncertainty: { method: asked, level, samples, seed: options.seed },
-      labels: options.labels !== undefined,
-    },
+      versions: ownVersions(),
+      input: wholeRows(input),
+      labels: labels === undefined ? null : wholeRows(labels),
+    }),
     wishes: { samples: samplesWish({ open }), labels: truthWish({ plan: compileRows(open.model) }) },
   };
 }
+
+const wholeRows = (source: RowSource): WholeRows => ({
+  name: source.name,
+  rows: source.rows,
+  stored: source.stored,
+  probe: probeRows(source),
+});
 
 function mustMatchInLength(samples: RowSource, labels: RowSource | undefined): void {
   if (labels === undefined || labels.rows === samples.rows) return;
@@ -152,8 +208,8 @@ function mustMatchInLength(samples: RowSource, labels: RowSource | undefined): v
 async function doneBefore(
   { out, force }: BatchOptions,
   { tell }: BatchParts,
-  { name, job, shard, samples, labels }: Plan,
-): Promise<Sidecar | undefined> {
+  { name, job, samples, labels }: Plan,
+): Promise<Done | undefined> {
   const found = await readSidecar(out, `${name}.json`);
   if (found.kind === 'absent') return undefined;
   if (found.kind === 'bad') {
@@ -162,39 +218,41 @@ async function doneBefore(
   }
   const { sidecar } = found;
   const sameRows =
-    sidecar.input.rowsDigest === digestRows(samples) &&
+    sidecar.rowsDigest === digestRows(samples) &&
     sidecar.labelsDigest === (labels === undefined ? null : digestRows(labels));
-  if (sameJob(sidecar.job, job) && sidecar.shard.of === shard.of && sameRows) return sidecar;
+  const differs = differences(sidecar.job, job);
+  if (differs === undefined && sameRows) return { state: 'already', trust: sidecar.trust };
   if (force) return undefined;
-  const what = sameRows ? 'another model or other options' : 'other rows';
   throw new FarfieldError(
     'E_CONFLICT',
-    `${name} was made of ${what}; write to another folder, or replace it with --force`,
+    `${name} was made of another job: ${differs ?? 'its rows or labels have other values'}; write to another folder, or replace it with --force`,
   );
 }
 
-async function compute(
-  options: BatchOptions,
-  parts: BatchParts,
-  plan: Plan,
-  mustBeUnchanged: () => void,
-): Promise<BatchReport> {
-  const { clock, cancelled, tell } = parts;
+async function compute(options: BatchOptions, parts: BatchParts, plan: Plan, mustBeGood: () => void): Promise<Done> {
+  const { clock, stopping, tell } = parts;
   const { model: modelRoot, variant, threads, out, seed } = options;
   const request = { modelRoot, variant, entry: {}, threads, scratchDir: parts.scratchDir };
+  mustGoOn(stopping);
   const loaded = await load('ort', request, { hdf5: parts.hdf5, scratchDir: parts.scratchDir }, clock);
   try {
+    mustGoOn(stopping);
+    stopping.onCancel(() => loaded.lanes.cancel());
     const library = await parts.hdf5();
-    const aside = join(out, `${plan.name}.${parts.self}.h5`);
+    const aside = join(out, `${plan.name}.${parts.self.nonce}.h5`);
     const labels = plan.labels === undefined ? undefined : hashed(plan.labels);
     using pass = await beginPass(loaded, {
       samples: plan.samples,
       truth: labels,
       method: chooseMethod(options.uncertainty, loaded),
       seed,
+      partOf: { rows: plan.shard.of, from: plan.shard.from },
       clock,
-      cancelled,
-      progress: (done, total, perSecond) => tell({ event: 'progress', done, total, rowsPerS: Math.round(perSecond) }),
+      cancelled: () => stopping.cancelled,
+      progress: (done, total, perSecond) => {
+        stopping.progress(done, total, perSecond);
+        tell({ event: 'progress', done, total, rowsPerS: Math.round(perSecond) });
+      },
       createSink: (output, uncertainty) =>
         createHdf5Sink(library, {
           path: aside,
@@ -211,50 +269,47 @@ async function compute(
     });
     const { path, rep, statistics } = await pass.run();
     try {
-      mustBeUnchanged();
-      await commitShard(options, plan, loaded, { path, rep, statistics, labels });
+      await commitShard(options, plan, { path, rep, statistics, labels }, mustBeGood);
     } catch (reason) {
       rmSync(path, { force: true });
       throw reason;
     }
-    const { rows } = plan.samples;
-    return {
-      state: 'done',
-      shard: plan.shard,
-      result: resultPath(options, plan.name),
-      rows,
-      trust: rep.trust,
-      phases: rep.phases,
-    };
+    return { state: 'done', trust: rep.trust, phases: rep.phases };
   } finally {
     await loaded.lanes[Symbol.asyncDispose]();
   }
 }
 
+function mustGoOn(stopping: Stopping): void {
+  if (stopping.cancelled) throw new FarfieldError('E_CANCELLED', 'asked to stop before the shard was begun');
+}
+
 /** B1: the old sidecar goes, the result takes its name, the sidecar follows. A death in between leaves a shard to be done again. */
 async function commitShard(
   options: BatchOptions,
-  { name, shard, job, samples }: Plan,
-  { versions }: Loaded,
+  { open, name, shard, job }: Plan,
   made: {
     path: string;
     rep: { inputRowsDigest: string; trust: TrustReport };
     statistics: Sidecar['statistics'];
     labels: HashedSource | undefined;
   },
+  mustBeGood: () => void,
 ): Promise<void> {
   const sidecarPath = join(options.out, `${name}.json`);
   const result = { file: `${name}.h5`, bytes: statSync(made.path).size, sha256: await sha256OfFile(made.path) };
+  keepModel(options.out, open);
+  // The last look, since hashing took its time; from here on nothing waits.
+  mustBeGood();
   rmSync(sidecarPath, { force: true });
   renameSync(made.path, resultPath(options, name));
   writeSidecar(sidecarPath, {
     v: 1,
     shard,
     job,
-    input: { name: samples.name, rowsDigest: made.rep.inputRowsDigest },
+    rowsDigest: made.rep.inputRowsDigest,
     labelsDigest: made.labels?.digest() ?? null,
     result,
-    versions,
     statistics: made.statistics,
     trust: made.rep.trust,
   });
@@ -262,24 +317,11 @@ async function commitShard(
 
 const resultPath = ({ out }: BatchOptions, name: string): string => join(out, `${name}.h5`);
 
-/** Of killed runners on this shard: whoever has the lock is the only one alive. */
+/** Of killed runners on this shard: whoever has the lock is the only one alive. The lock's own files are its own. */
 function removeLeftOvers(out: string, name: string): void {
   for (const file of readdirSync(out))
-    if (file.startsWith(`${name}.`) && /\.h5(\.part)?$/.test(file) && file !== `${name}.h5`)
+    if (file.startsWith(`${name}.`) && /\.(part|tmp)$|\.[0-9a-f]{8,}\.h5$/.test(file))
       rmSync(join(out, file), { force: true });
-}
-
-function openOutput(out: string): void {
-  try {
-    mkdirSync(out, { recursive: true });
-    accessSync(out, constants.W_OK | constants.X_OK);
-  } catch (reason) {
-    throw new FarfieldError(
-      'E_FORBIDDEN',
-      `the output folder ${out} cannot be written (${errno(reason) ?? 'unknown'}); name one that can`,
-      { cause: reason },
-    );
-  }
 }
 
 /** Inode, size and time of a file: enough to see that it was replaced or written to. */

@@ -8,20 +8,25 @@ import { type ErrorCode, FarfieldError } from '#kernel/errors.ts';
 import { EXIT } from '../exits.ts';
 import { createHdf5Loader } from '../hdf5/library.ts';
 import { type BatchOptions, type BatchReport, runShard } from './batch.ts';
+import type { Self } from './lock.ts';
 import { type MergeReport, mergeShards } from './merge.ts';
 import { parseRows, parseShard } from './shards.ts';
+import { Stopping } from './stopping.ts';
 
 export const BATCH_USAGE = `farfield-runner batch --model DIR --input FILE[:/dataset] --out FOLDER
-  [--shard I/N | --shard auto/N | --rows A:B]   which rows; all of them where nothing is said.
+  [--shard I/N | --shard auto/N | --shard auto | --rows A:B]   which rows; all of them where nothing is said.
                                                 auto: the index of the job array's task, from 0
-  [--labels FILE[:/dataset]]                    right answers, to compare with
+  [--labels FILE[:/dataset]]                    right answers, to compare with (--truth is the same)
   [--uncertainty l2|none|conformal|symmetry] [--level 0.95] [--samples N] [--seed N]
-  [--variant NAME] [--threads N] [--force]      --force replaces a shard of other rows, model or options
-  [--events] [--json]                           --events: JSON lines on file descriptor 3
+  [--variant NAME] [--threads N] [--link-root DIR]...   folders in which the input may name other files
+  [--grace-s 20]                                on SIGTERM: finish where no more than this is left
+  [--force]                                     replaces a shard of other rows, model or options
+  [--json] [--events]                           events: JSON lines on descriptor 3, also where it is just open
 A shard that is done is left as it is. Exit codes: docs/runner.md, or farfield-runner describe.
 `;
-export const MERGE_USAGE = `farfield-runner merge FOLDER --model DIR --out FILE.h5 [--events] [--json]
+export const MERGE_USAGE = `farfield-runner merge FOLDER --out FILE.h5 [--model DIR] [--force] [--json] [--events]
 Makes one result of all shards in FOLDER; refuses gaps, overlaps and shards of other jobs, and says which.
+The model's words lie beside the shards; --model names others. --force replaces another FILE.h5.
 `;
 
 /** What a command may touch. */
@@ -29,18 +34,21 @@ export interface BatchOutput {
   readonly clock: Clock;
   readonly threads: number;
   readonly env: Readonly<Record<string, string | undefined>>;
-  /** Names this process among all that may write the folder: host and process id. */
-  readonly self: string;
+  /** Names this process among all that may write the folder. */
+  readonly self: Self;
   readonly print: (text: string) => void;
   readonly complain: (text: string) => void;
   /** Whether somebody watches stderr. */
   readonly watched: boolean;
+  /** Whether whoever started this process gave it a descriptor for events. */
+  readonly eventsOpen: boolean;
   readonly onStop: (stop: () => void) => void;
 }
 
 const COMMON = {
   events: { type: 'boolean' },
   json: { type: 'boolean' },
+  force: { type: 'boolean' },
   help: { type: 'boolean', short: 'h' },
 } as const;
 const BATCH_OPTIONS = {
@@ -48,6 +56,7 @@ const BATCH_OPTIONS = {
   model: { type: 'string' },
   input: { type: 'string' },
   labels: { type: 'string' },
+  truth: { type: 'string' },
   out: { type: 'string' },
   shard: { type: 'string' },
   rows: { type: 'string' },
@@ -57,7 +66,8 @@ const BATCH_OPTIONS = {
   seed: { type: 'string' },
   variant: { type: 'string' },
   threads: { type: 'string' },
-  force: { type: 'boolean' },
+  'link-root': { type: 'string', multiple: true },
+  'grace-s': { type: 'string' },
 } as const;
 const MERGE_OPTIONS = { ...COMMON, model: { type: 'string' }, out: { type: 'string' } } as const;
 
@@ -65,26 +75,19 @@ const MERGE_OPTIONS = { ...COMMON, model: { type: 'string' }, out: { type: 'stri
 export function runBatch(args: readonly string[], output: BatchOutput): Promise<number> {
   return run(args, output, BATCH_USAGE, async (hdf5) => {
     const { values } = parsed(() => parseArgs({ args: [...args], options: BATCH_OPTIONS }));
-    const options = resolveBatch(values, output);
+    const { graceMs, ...options } = resolveBatch(values, output);
     const tell = createTeller(output, values.events === true);
-    let stopped = false;
-    output.onStop(() => {
-      if (!stopped) tell({ event: 'note', note: 'asked to stop: this shard is left to be done again' });
-      stopped = true;
-    });
+    const { clock, self } = output;
+    using stopping = new Stopping(clock, graceMs, (note) => tell({ event: 'note', note }));
+    output.onStop(() => stopping.ask());
     const scratchDir = mkdtempSync(join(tmpdir(), 'farfield-batch-'));
     try {
-      const { clock, self } = output;
-      const report = await runShard(options, {
-        clock,
-        self,
-        scratchDir,
-        hdf5: () => hdf5.acquire(),
-        cancelled: () => stopped,
-        tell,
-      });
+      const report = await runShard(options, { clock, self, scratchDir, hdf5: () => hdf5.acquire(), stopping, tell });
       tell({ event: 'done', ...report });
       show(output, values.json === true, report, describeBatch(report, options));
+    } catch (reason) {
+      if (reason instanceof FarfieldError) tell({ event: 'failed', error: wordsOf(reason) });
+      throw reason;
     } finally {
       rmSync(scratchDir, { recursive: true, force: true });
     }
@@ -100,7 +103,8 @@ export function runMerge(args: readonly string[], output: BatchOutput): Promise<
     const [folder, ...more] = positionals;
     if (folder === undefined || more.length > 0) throw usage('say one folder of shards');
     const tell = createTeller(output, values.events === true);
-    const options = { folder, model: needed('model', values.model), out: needed('out', values.out) };
+    const { model, force = false } = values;
+    const options = { folder, model, out: needed('out', values.out), force, nonce: output.self.nonce };
     const report = await mergeShards(options, { library: await hdf5.acquire(), tell });
     tell({ event: 'done', ...report });
     show(output, values.json === true, report, describeMerge(report));
@@ -123,7 +127,7 @@ async function run(
     return EXIT.ok;
   } catch (reason) {
     if (!(reason instanceof FarfieldError)) throw reason;
-    const error = { code: reason.code, message: reason.message };
+    const error = wordsOf(reason);
     if (args.includes('--json')) output.print(`${JSON.stringify({ ok: false, error })}\n`);
     else output.complain(`${reason.message} [${reason.code}]\n`);
     if (reason.code === 'E_USAGE') output.complain(help);
@@ -157,6 +161,8 @@ function exitOf(code: ErrorCode): number {
   }
 }
 
+const wordsOf = ({ code, message }: FarfieldError): { code: ErrorCode; message: string } => ({ code, message });
+
 const usage = (what: string): FarfieldError => new FarfieldError('E_USAGE', what);
 
 function parsed<T>(parse: () => T): T {
@@ -174,9 +180,9 @@ function needed(name: string, value: string | undefined): string {
 
 type BatchValues = ReturnType<typeof parseArgs<{ options: typeof BATCH_OPTIONS }>>['values'];
 
-function resolveBatch(values: BatchValues, { threads, env }: BatchOutput): BatchOptions {
+function resolveBatch(values: BatchValues, { threads, env }: BatchOutput): BatchOptions & { readonly graceMs: number } {
   const number = (
-    name: 'level' | 'samples' | 'seed' | 'threads',
+    name: 'level' | 'samples' | 'seed' | 'threads' | 'grace-s',
     fallback: number,
     test: (n: number) => boolean,
   ): number => {
@@ -186,10 +192,11 @@ function resolveBatch(values: BatchValues, { threads, env }: BatchOutput): Batch
   };
   const whole = (least: number) => (n: number) => Number.isInteger(n) && n >= least;
   if (values.shard !== undefined && values.rows !== undefined) throw usage('--shard and --rows exclude each other');
+  if (values.labels !== undefined && values.truth !== undefined) throw usage('--labels and --truth are the same');
   return {
     model: needed('model', values.model),
     input: needed('input', values.input),
-    labels: values.labels,
+    labels: values.labels ?? values.truth,
     out: needed('out', values.out),
     shard:
       values.shard !== undefined
@@ -205,6 +212,8 @@ function resolveBatch(values: BatchValues, { threads, env }: BatchOutput): Batch
     seed: number('seed', 0, whole(0)),
     variant: values.variant,
     threads: number('threads', threads, whole(1)),
+    linkRoots: values['link-root'] ?? [],
+    graceMs: number('grace-s', 20, (n) => n >= 0 && n <= 86_400) * 1000,
     force: values.force === true,
   };
 }
@@ -212,12 +221,12 @@ function resolveBatch(values: BatchValues, { threads, env }: BatchOutput): Batch
 type Told = { readonly event: string; readonly [key: string]: unknown };
 
 /** Events go to descriptor 3 where they are wanted; progress to a terminal, in place; notes to stderr. */
-function createTeller({ complain, watched }: BatchOutput, events: boolean): (event: Told) => void {
-  const write = events ? createEventWriter() : undefined;
+function createTeller({ complain, watched, eventsOpen }: BatchOutput, wanted: boolean): (event: Told) => void {
+  const write = wanted || eventsOpen ? createEventWriter(wanted) : undefined;
   let open = false;
   return (event) => {
     write?.(`${JSON.stringify(event)}\n`);
-    if (event.event === 'note') complain(`${open ? '\n' : ''}${String(event['note'])}\n`);
+    if (event.event === 'note') complain(`${open ? '\n' : ''}${String(event.note)}\n`);
     if (!watched) return;
     if (event.event === 'progress') {
       const { done, total } = event as unknown as { done: number; total: number };
@@ -233,7 +242,7 @@ function createTeller({ complain, watched }: BatchOutput, events: boolean): (eve
 const EVENTS_FD = 3;
 
 /** Whoever asked for events and reads no longer is not worth a shard: the first failed write is the last. */
-function createEventWriter(): (line: string) => void {
+function createEventWriter(wanted: boolean): (line: string) => void {
   let broken = false;
   let told = false;
   return (line) => {
@@ -243,7 +252,7 @@ function createEventWriter(): (line: string) => void {
       told = true;
     } catch {
       broken = true;
-      if (!told) throw usage(`--events: file descriptor ${EVENTS_FD} cannot be written; open it with 3>FILE`);
+      if (!told && wanted) throw usage(`--events: file descriptor ${EVENTS_FD} cannot be written; open it with 3>FILE`);
     }
   };
 }
@@ -259,6 +268,6 @@ function describeBatch({ state, shard, result, rows, trust }: BatchReport, { inp
     : `${range} (${rows}) -> ${result}; verdict ${trust.state}`;
 }
 
-function describeMerge({ result, shards, rows, trust }: MergeReport): string {
-  return `${shards} shards, ${rows} rows -> ${result}; verdict ${trust.state}`;
+function describeMerge({ state, result, shards, rows, trust }: MergeReport): string {
+  return `${state === 'already' ? 'the same as before: ' : ''}${shards} shards, ${rows} rows -> ${result}; verdict ${trust.state}`;
 }

@@ -7,8 +7,8 @@
  *     in which shards were made. Statistics are added in the order of rows.
  *  M3 Memory is one block, whatever the number of rows (and 4 bytes a row with labels, for exact quantiles).
  */
-import { readdirSync } from 'node:fs';
-import { join } from 'node:path';
+import { closeSync, existsSync, fsyncSync, openSync, readdirSync, renameSync, rmSync } from 'node:fs';
+import { dirname, join } from 'node:path';
 import { sha256Hex } from '#kernel/bytes.ts';
 import { FarfieldError } from '#kernel/errors.ts';
 import { Collected } from '../collected.ts';
@@ -23,15 +23,22 @@ import { type OpenCalibration, openModelCalibration } from '../uncertainty/calib
 import type { RowUncertainty } from '../uncertainty/judge.ts';
 import { reportTrust, type TrustReport } from '../uncertainty/report.ts';
 import { scoreKind } from '../uncertainty/score.ts';
-import { mergeStatistics } from '../uncertainty/statistics.ts';
+import { mergeStatistics, type UncertaintyStatistics } from '../uncertainty/statistics.ts';
+import { keptModel } from './kept-model.ts';
+import { outputError } from './output.ts';
 import { isSidecarName, shardName } from './shards.ts';
-import { readSidecar, type Sidecar, sameJob } from './sidecar.ts';
+import { differences, parseSidecar, readSidecar, type Sidecar, sha256OfFile } from './sidecar.ts';
 
 export interface MergeOptions {
   /** Folder of shards. */
   readonly folder: string;
-  readonly model: string;
+  /** The model's folder; what was kept beside the shards where absent. */
+  readonly model: string | undefined;
   readonly out: string;
+  /** Replaces another file under that name. */
+  readonly force: boolean;
+  /** Never used before: names the file that is written. */
+  readonly nonce: string;
 }
 
 export interface MergeParts {
@@ -40,62 +47,123 @@ export interface MergeParts {
 }
 
 export interface MergeReport {
+  /** `already`: these very bytes lay there. */
+  readonly state: 'done' | 'already';
   readonly result: string;
   readonly shards: number;
   readonly rows: number;
   readonly trust: TrustReport;
+  /** Of all rows, as the shards' sidecars have them for theirs. */
+  readonly statistics: UncertaintyStatistics;
 }
+
+/** A sidecar without what is read again when it is needed: ten thousand of them are held at once. */
+type Shard = Omit<Sidecar, 'statistics' | 'trust'>;
 
 const BLOCK_ROWS = 16_384;
 
-export async function mergeShards(options: MergeOptions, { library, tell }: MergeParts): Promise<MergeReport> {
+/** Merges; what the system refuses of the output is told as that. */
+export async function mergeShards(options: MergeOptions, parts: MergeParts): Promise<MergeReport> {
+  try {
+    return await merge(options, parts);
+  } catch (reason) {
+    throw outputError(reason, dirname(options.out));
+  }
+}
+
+async function merge(options: MergeOptions, { library, tell }: MergeParts): Promise<MergeReport> {
   const shards = await readShards(options.folder);
-  const first = shards[0] as Sidecar;
-  const context = openContext(options.model, first);
-  const statistics = shards.map((shard) => shard.statistics).reduce(mergeStatistics);
+  const [first] = shards as [Shard, ...Shard[]];
+  const context = openContext(options.model ?? keptModel(options.folder, first.job.model.digest), first);
   const rows = first.shard.of;
   const { plan, calibration } = context;
-  const collected = new Collected(context, first.job.labels);
+  const collected = new Collected(context, first.job.labels !== null);
   const uncertainty = calibration === undefined ? undefined : columnsOfWhole(options, library, context, shards);
-  using sink = createHdf5Sink(library, { path: options.out, rows, output: plan.output, uncertainty, durable: true });
+  const path = `${options.out}.${options.nonce}`;
+  using sink = createHdf5Sink(library, { path, rows, output: plan.output, uncertainty, durable: true });
+  let statistics: UncertaintyStatistics | undefined;
   for (const shard of shards) {
+    const own = statisticsOf(options.folder, shard);
+    statistics = statistics === undefined ? own : mergeStatistics(statistics, own);
     copyShard({ folder: options.folder, library, plan, uncertainty, sink, collected }, shard);
     tell({ event: 'progress', done: shard.shard.to, total: rows });
   }
-  const trust = reportTrust(calibration, { statistics: () => statistics });
+  const merged = statistics as UncertaintyStatistics;
+  const trust = reportTrust(calibration, { statistics: () => merged });
   sink.commit({
     ...attributesOf(context, calibration, { summary: collected.summary(rows), trust }),
-    input: first.input.name,
+    input: first.job.input.name,
     input_shards_digest: shardsDigest(shards),
     shards: shards.length,
   });
-  return { result: options.out, shards: shards.length, rows, trust };
+  const state = await settle(path, options);
+  return { state, result: options.out, shards: shards.length, rows, trust, statistics: merged };
+}
+
+/** Gives the merged file its name. Another file under that name is not replaced unasked: it may be the input. */
+async function settle(path: string, { out, force }: MergeOptions): Promise<MergeReport['state']> {
+  try {
+    if (existsSync(out) && !force) {
+      if ((await sha256OfFile(out)) !== (await sha256OfFile(path)))
+        throw new FarfieldError('E_CONFLICT', `${out} exists and is another file; name a new one, or say --force`);
+      rmSync(path);
+      return 'already';
+    }
+    renameSync(path, out);
+    syncFolder(dirname(out));
+    return 'done';
+  } catch (reason) {
+    rmSync(path, { force: true });
+    throw reason;
+  }
+}
+
+function syncFolder(folder: string): void {
+  const fd = openSync(folder, 'r');
+  try {
+    fsyncSync(fd);
+  } finally {
+    closeSync(fd);
+  }
 }
 
 /** Of the shards' rows and digests, in order: the digest of the whole cannot be had from digests of its parts. */
-function shardsDigest(shards: readonly Sidecar[]): string {
-  const lines = shards.map(({ shard, input }) => `${shard.from} ${shard.to} ${input.rowsDigest}\n`);
+function shardsDigest(shards: readonly Shard[]): string {
+  const lines = shards.map(({ shard, rowsDigest }) => `${shard.from} ${shard.to} ${rowsDigest}\n`);
   return `sha256:${sha256Hex(lines.join(''))}`;
 }
 
 /** M1 */
-async function readShards(folder: string): Promise<readonly Sidecar[]> {
+async function readShards(folder: string): Promise<readonly Shard[]> {
   const names = listSidecars(folder);
-  const shards: Sidecar[] = [];
+  const shards: Shard[] = [];
   const problems: string[] = [];
   for (const name of names) {
     const read = await readSidecar(folder, name);
-    if (read.kind === 'good') shards.push(read.sidecar);
-    else if (read.kind === 'bad') problems.push(read.why);
+    if (read.kind === 'good') {
+      const { statistics: _statistics, trust: _trust, ...shard } = read.sidecar;
+      shards.push(shard);
+    } else if (read.kind === 'bad') problems.push(read.why);
   }
   shards.sort((a, b) => a.shard.from - b.shard.from || a.shard.to - b.shard.to);
-  const first = shards[0];
-  if (first !== undefined) problems.push(...strangers(first, shards), ...holes(first.shard.of, shards));
-  if (first === undefined || problems.length > 0) {
-    const told = problems.length === 0 ? [`${folder} holds no shard`] : problems;
-    throw new FarfieldError('E_UNRESOLVED', `these shards make no whole: ${shorten(told).join('; ')}`);
-  }
-  return shards;
+  const [first] = shards;
+  const others = first === undefined ? [] : strangers(first, shards);
+  if (first === undefined) problems.push(`${folder} holds no finished shard`);
+  else problems.push(...holes(first.shard.of, shards));
+  if (others.length + problems.length === 0) return shards;
+  // Of two jobs: to run what is missing would not help.
+  throw new FarfieldError(
+    others.length > 0 ? 'E_CONFLICT' : 'E_UNRESOLVED',
+    `these shards make no whole: ${shorten([...others, ...problems]).join('; ')}`,
+  );
+}
+
+/** Read again, and held to be the file that was checked. */
+function statisticsOf(folder: string, { shard, result }: Shard): UncertaintyStatistics {
+  const name = `${shardName(shard)}.json`;
+  const read = parseSidecar(folder, name);
+  if (read.kind === 'good' && read.sidecar.result.sha256 === result.sha256) return read.sidecar.statistics;
+  throw new FarfieldError('E_UNRESOLVED', `${name} changed while it was merged; run the merge again`);
 }
 
 function listSidecars(folder: string): string[] {
@@ -110,19 +178,15 @@ const MAX_TOLD = 12;
 const shorten = (told: readonly string[]): readonly string[] =>
   told.length <= MAX_TOLD ? told : [...told.slice(0, MAX_TOLD), `and ${told.length - MAX_TOLD} more`];
 
-function strangers(first: Sidecar, shards: readonly Sidecar[]): string[] {
-  return shards
-    .filter(
-      ({ job, shard, input }) =>
-        !sameJob(job, first.job) || shard.of !== first.shard.of || input.name !== first.input.name,
-    )
-    .map(
-      ({ shard }) =>
-        `${shardName(shard)} is of another job than ${shardName(first.shard)} (model, options, labels or input)`,
-    );
+function strangers(first: Shard, shards: readonly Shard[]): string[] {
+  return shards.flatMap(({ job, shard }) => {
+    const differs = differences(first.job, job);
+    if (differs === undefined && shard.of === first.shard.of) return [];
+    return [`${shardName(shard)} is of another job than ${shardName(first.shard)}: ${differs ?? 'rows of the input'}`];
+  });
 }
 
-function holes(of: number, shards: readonly Sidecar[]): string[] {
+function holes(of: number, shards: readonly Shard[]): string[] {
   const told: string[] = [];
   let at = 0;
   let before = '';
@@ -142,7 +206,7 @@ type Context = Pick<Loaded, 'open' | 'variant' | 'plan' | 'versions'> & {
   readonly calibration: OpenCalibration | undefined;
 };
 
-function openContext(model: string, { job, versions }: Sidecar): Context {
+function openContext(model: string, { job }: Shard): Context {
   const open = openModel(model);
   const variant = chooseVariant(open.model, job.model.variant);
   if (`sha256:${open.digest}` !== job.model.digest)
@@ -153,23 +217,23 @@ function openContext(model: string, { job, versions }: Sidecar): Context {
   const found = job.calibration === null ? undefined : openModelCalibration(open, variant, true);
   if ((found?.digest ?? null) !== job.calibration)
     throw new FarfieldError('E_CONFLICT', `the shards were judged by another error calibration than ${model} names`);
-  return { open, variant, plan: compileRows(open.model), versions, calibration: found };
+  return { open, variant, plan: compileRows(open.model), versions: job.versions, calibration: found };
 }
 
 function columnsOfWhole(
   options: MergeOptions,
   library: Hdf5Library,
   { open, calibration }: Context,
-  shards: readonly Sidecar[],
+  shards: readonly Shard[],
 ): UncertaintyColumns {
   const classes = scoreKind(open.model) === 'class_probability';
-  const levels = levelsOf(shards[0] as Sidecar);
+  const levels = levelsOf(shards[0] as Shard);
   const sampled = gatherSampled(options, library, shards);
   return columnsOf({ open }, calibration as OpenCalibration, { levels, classes }, sampled);
 }
 
 /** Every result has .9 and .95; a further one where it was asked for. */
-function levelsOf({ job }: Sidecar): readonly number[] {
+function levelsOf({ job }: Shard): readonly number[] {
   return [...new Set([0.9, 0.95, job.uncertainty.level])].sort((a, b) => a - b);
 }
 
@@ -177,7 +241,7 @@ function levelsOf({ job }: Sidecar): readonly number[] {
 function gatherSampled(
   { folder }: MergeOptions,
   library: Hdf5Library,
-  shards: readonly Sidecar[],
+  shards: readonly Shard[],
 ): { rows: number[]; u: Float32Array; bias: Float32Array } | undefined {
   if (shards[0]?.job.uncertainty.method !== 'symmetry') return undefined;
   const parts = shards.map(({ result }) => {
@@ -207,7 +271,7 @@ interface Copying {
 /** Copies a shard's rows block by block, and shows them to the comparison with labels as a pass would. */
 function copyShard(
   { folder, library, plan, uncertainty, sink, collected }: Copying,
-  { shard, job, result }: Sidecar,
+  { shard, job, result }: Shard,
 ): void {
   using file = Hdf5File.open(library, join(folder, result.file), result.file);
   using reader = new BlockReader(file);
@@ -218,13 +282,13 @@ function copyShard(
     const results: RowResults = {
       predictions: reader.f4('/pred', from, n),
       flags: reader.bytes('/flags', from, n),
-      features: job.labels ? reader.f4('/compared/feature', from, n) : new Float32Array(n),
+      features: job.labels !== null ? reader.f4('/compared/feature', from, n) : new Float32Array(n),
       baselines:
-        job.labels && plan.baselines > 0
+        job.labels !== null && plan.baselines > 0
           ? splitBaselines(reader.f4('/compared/baseline', from, n), n, plan.baselines, columns)
           : [],
     };
-    const truth = job.labels ? new Float64Array(reader.bytes('/compared/truth', from, n).buffer) : undefined;
+    const truth = job.labels !== null ? new Float64Array(reader.bytes('/compared/truth', from, n).buffer) : undefined;
     collected.add(n, results, truth);
     sink.write(shard.from + from, n, results, uncertainty && said(reader, from, n, uncertainty));
   }

@@ -23,8 +23,9 @@ const ARRAY_INDEXES = [
   ['LSB_JOBINDEX', 1],
 ] as const;
 
-/** `I/N` (I from 0), `auto/N` by the array index of the scheduler. */
+/** `I/N` (I from 0), `auto/N` by the array index of the scheduler, `auto` where the scheduler also tells how many there are. */
 export function parseShard(text: string, env: Readonly<Record<string, string | undefined>>): ShardWish {
+  if (text === 'auto') return wholeArray(env);
   const match = /^(auto|\d{1,9})\/(\d{1,9})$/.exec(text);
   const count = Number(match?.[2]);
   if (match === null || count < 1)
@@ -36,6 +37,19 @@ export function parseShard(text: string, env: Readonly<Record<string, string | u
       `--shard ${text}: shard ${index} of ${count}; they count from 0 to ${count - 1}`,
     );
   return { kind: 'part', index, count };
+}
+
+/** Slurm alone tells the whole array. One that was submitted in part (`--array=7,13`) would cut the rows otherwise: refused. */
+function wholeArray(env: Readonly<Record<string, string | undefined>>): ShardWish {
+  const [id, first, last, count] = ['ID', 'MIN', 'MAX', 'COUNT'].map((key) =>
+    Number(env[`SLURM_ARRAY_TASK_${key}`]),
+  ) as [number, number, number, number];
+  const whole = (first === 0 || first === 1) && last - first + 1 === count && id >= first && id <= last;
+  if (whole) return { kind: 'part', index: id - first, count };
+  throw new FarfieldError(
+    'E_USAGE',
+    `--shard auto: ${env.SLURM_ARRAY_TASK_ID === undefined ? 'only Slurm tells how many tasks an array has' : 'this array is not 0-K or 1-K'}; say auto/N`,
+  );
 }
 
 function arrayIndex(env: Readonly<Record<string, string | undefined>>): number {

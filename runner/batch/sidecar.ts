@@ -17,7 +17,7 @@ import { FarfieldError } from '#kernel/errors.ts';
 import { canonical } from '../canonical.ts';
 import type { PassReport } from '../pass.ts';
 import type { UncertaintyStatistics } from '../uncertainty/statistics.ts';
-import type { ShardRows } from './shards.ts';
+import { type ShardRows, shardName } from './shards.ts';
 
 const MAX_SIDECAR_BYTES = 4 * 1024 * 1024;
 
@@ -37,23 +37,56 @@ export interface ShardJob {
     readonly samples: number;
     readonly seed: number;
   };
-  readonly labels: boolean;
+  /** Of what computes: two versions may round differently. */
+  readonly versions: Readonly<Record<string, string>>;
+  readonly input: WholeRows;
+  /** Null without labels. */
+  readonly labels: WholeRows | null;
+}
+
+/** What is known of a data set without reading all of it. */
+export interface WholeRows {
+  readonly name: string;
+  readonly rows: number;
+  readonly stored: string;
+  /** Digest of a few rows from first to last (window.ts): another file of the same name and length is seen by it. */
+  readonly probe: string;
 }
 
 export interface Sidecar {
   readonly v: 1;
   readonly shard: ShardRows;
   readonly job: ShardJob;
-  readonly input: { readonly name: string; readonly rowsDigest: string };
+  readonly rowsDigest: string;
   /** Digest of the labels of these rows; null without. */
   readonly labelsDigest: string | null;
   readonly result: { readonly file: string; readonly bytes: number; readonly sha256: string };
-  readonly versions: Readonly<Record<string, string>>;
   readonly statistics: UncertaintyStatistics;
   readonly trust: PassReport['trust'];
 }
 
-export const sameJob = (a: ShardJob, b: ShardJob): boolean => canonical(a) === canonical(b);
+const MAX_TOLD_DIFFERENCES = 4;
+
+/** What differs between two jobs, in words; undefined where nothing does. */
+export function differences(there: ShardJob, here: ShardJob): string | undefined {
+  const [a, b] = [leaves(there), leaves(here)];
+  const told = [...new Set([...a.keys(), ...b.keys()])]
+    .filter((key) => a.get(key) !== b.get(key))
+    .map((key) => `${key} (${short(a.get(key))} there, ${short(b.get(key))} here)`);
+  if (told.length === 0) return undefined;
+  const more = told.length - MAX_TOLD_DIFFERENCES;
+  return [...told.slice(0, MAX_TOLD_DIFFERENCES), ...(more > 0 ? [`and ${more} more`] : [])].join(', ');
+}
+
+const short = (text = 'none'): string => (text.length <= 40 ? text : `${text.slice(0, 30)}…`);
+
+/** Every value by its path: `model.digest` and its like. */
+function leaves(value: unknown, path = ''): Map<string, string> {
+  if (typeof value !== 'object' || value === null) return new Map([[path, JSON.stringify(value) ?? 'none']]);
+  return new Map(
+    Object.entries(value).flatMap(([key, inner]) => [...leaves(inner, path === '' ? key : `${path}.${key}`)]),
+  );
+}
 
 export function writeSidecar(path: string, sidecar: Sidecar): void {
   const facts = canonical(sidecar);
@@ -68,6 +101,18 @@ export type ReadSidecar =
 
 /** The sidecar and its result, both checked. */
 export async function readSidecar(folder: string, name: string): Promise<ReadSidecar> {
+  const read = parseSidecar(folder, name);
+  if (read.kind !== 'good') return read;
+  const { file, bytes, sha256 } = read.sidecar.result;
+  const facts = statSync(join(folder, file), { throwIfNoEntry: false });
+  if (facts === undefined) return { kind: 'bad', why: `${name}: its result ${file} is not there` };
+  if (facts.size !== bytes || (await sha256OfFile(join(folder, file))) !== sha256)
+    return { kind: 'bad', why: `${name}: its result ${file} is not the one that it was written for` };
+  return read;
+}
+
+/** The sidecar alone. */
+export function parseSidecar(folder: string, name: string): ReadSidecar {
   const bad = (why: string): ReadSidecar => ({ kind: 'bad', why: `${name}: ${why}` });
   let text: string;
   try {
@@ -86,12 +131,9 @@ export async function readSidecar(folder: string, name: string): Promise<ReadSid
   } catch {
     return bad('is no whole JSON');
   }
-  const { file, bytes, sha256 } = sidecar.result;
-  if (file !== `${name.slice(0, -'.json'.length)}.h5`) return bad(`names ${file}, which is of other rows`);
-  const facts = statSync(join(folder, file), { throwIfNoEntry: false });
-  if (facts === undefined) return bad(`its result ${file} is not there`);
-  if (facts.size !== bytes || (await sha256OfFile(join(folder, file))) !== sha256)
-    return bad(`its result ${file} is not the one that it was written for`);
+  const { result, shard } = sidecar;
+  if (result.file !== `${name.slice(0, -'.json'.length)}.h5` || result.file !== `${shardName(shard)}.h5`)
+    return bad(`names ${result.file}, which is of other rows`);
   return { kind: 'good', sidecar };
 }
 

@@ -55,7 +55,7 @@ export async function runShardKills(options: ShardKillOptions): Promise<ShardKil
     await runAll(options, (shard) => args(calm).concat('--shard', shard));
     const counts = await runKilled(options, (shard) => args(wild).concat('--shard', shard));
     const [a, b] = [await merged(calm), await merged(wild)];
-    const leftOver = readdirSync(wild).filter((name) => !/^rows-\d+-\d+\.(h5|json)$/.test(name));
+    const leftOver = readdirSync(wild).filter((name) => !/^rows-\d+-\d+\.(h5|json)$|^model-[0-9a-f]{16}$/.test(name));
     return { shards: options.shards, ...counts, leftOver, identical: a === b, sha256: b };
   } finally {
     rmSync(folder, { recursive: true, force: true });
@@ -128,7 +128,7 @@ async function runKilled(
 
 async function merged(folder: string): Promise<string> {
   const out = `${folder}.h5`;
-  const { code, stdout } = await ended(start(['merge', folder, '--model', MODEL, '--out', out, '--json']));
+  const { code, stdout } = await ended(start(['merge', folder, '--out', out, '--json']));
   if (code !== 0) throw new Error(`the merge ended with ${code}: ${stdout}`);
   return createHash('sha256').update(readFileSync(out)).digest('hex');
 }

@@ -9,6 +9,10 @@ import { runBatch, runMerge } from '../../runner/batch/command.ts';
 const MAIN = fileURLToPath(new URL('../../runner/main.ts', import.meta.url));
 export const BRAGG_FOLDER = fileURLToPath(new URL('../../models/braggnn/', import.meta.url));
 
+let nonces = 0;
+/** Different for each call, as each process has its own. */
+export const nonce = (): string => `${process.pid.toString(16)}${(nonces++).toString(16)}`.padStart(16, '0');
+
 export interface Ended {
   readonly code: number;
   /** The line of JSON on stdout; undefined where there was none. */
@@ -37,7 +41,8 @@ export async function call(
     clock: systemClock,
     threads: 1,
     env: more.env ?? {},
-    self: 'test-1',
+    self: { host: 'here', pid: process.pid, nonce: nonce() },
+    eventsOpen: false,
     print: (text) => {
       stdout += text;
     },

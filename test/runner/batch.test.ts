@@ -16,6 +16,7 @@ import {
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import t from 'tap';
+import { createManualClock } from '#base/clock.ts';
 import { createSeededRandom } from '#base/random.ts';
 import type { StoredType } from '#protos/model.ts';
 import { lockShard } from '../../runner/batch/lock.ts';
@@ -25,7 +26,7 @@ import { Hdf5File, readNumbers } from '../../runner/hdf5/reader.ts';
 import { Hdf5Writer } from '../../runner/hdf5/writer.ts';
 import { writePeaks } from '../trust/calibration-set.ts';
 import { C3, simulatePeaks } from '../trust/simulate.ts';
-import { BRAGG_FOLDER, call, endOf, sidecar, startRunnerProcess } from './batch-setting.ts';
+import { BRAGG_FOLDER, call, endOf, nonce, sidecar, startRunnerProcess } from './batch-setting.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'farfield-batch-test-'));
 t.teardown(() => rmSync(folder, { recursive: true, force: true }));
@@ -77,7 +78,7 @@ t.test('shards merged are, data set by data set, what one pass over all rows giv
   const [a, b] = [await attributesOf(merged), await attributesOf(join(whole, one))];
   for (const name of ['model_digest', 'variant', 'calibration_digest', 'summary', 'trust', 'versions', 'input'])
     t.equal(a[name], b[name], name);
-  t.match(JSON.parse(a['summary'] ?? ''), { n: ROWS, mean: Number, baselines: { centreOfMass: { n: ROWS } } });
+  t.match(JSON.parse(a.summary ?? ''), { n: ROWS, mean: Number, baselines: { centreOfMass: { n: ROWS } } });
 });
 
 /** Text attributes of the file's root, by an instance of the library that nobody guards. */
@@ -102,7 +103,10 @@ t.test('a shard that is done is left as it is, byte for byte; other rows or opti
   t.equal(statSync(path).mtimeMs, mtimeMs);
   const level = await call('batch', job(out, '--rows', '0:300', '--level', '0.8'));
   t.equal(level.code, EXIT.conflict);
-  t.match(level.said, { ok: false, error: { code: 'E_CONFLICT', message: /another model or other options.*--force/ } });
+  t.match(level.said, {
+    ok: false,
+    error: { code: 'E_CONFLICT', message: /uncertainty\.level \(0\.95 there, 0\.8 here\).*--force/ },
+  });
   const peaks = simulatePeaks(C3, ROWS, createSeededRandom('other rows'));
   const other = join(folder, 'other.h5');
   await writePeaks(other, peaks);
@@ -116,7 +120,7 @@ t.test('a shard that is done is left as it is, byte for byte; other rows or opti
     '--rows',
     '0:300',
   ]);
-  t.match(rows.said, { error: { code: 'E_CONFLICT', message: /other rows/ } });
+  t.match(rows.said, { error: { code: 'E_CONFLICT', message: /another job: input\.probe/ } });
   t.ok(readFileSync(path).equals(before), 'what was refused changed nothing');
   t.match((await call('batch', job(out, '--rows', '0:300', '--level', '0.8', '--force'))).said, { state: 'done' });
 });
@@ -150,11 +154,13 @@ t.test('a sidecar that lies is noticed, and its shard is done again', async (t) 
 t.test('two runners on one shard: one works, the other says so and ends with its own code', async (t) => {
   const out = fresh();
   mkdirSync(out);
-  const held = lockShard(join(out, 'rows-0000000000-0000000100.lock'), 'x');
-  // Another process: fcntl locks do not hold against one's own.
+  const self = { host: 'here', pid: process.pid, nonce: nonce(), clock: createManualClock(0) };
+  const held = lockShard(join(out, 'rows-0000000000-0000000100.lock'), 'x', self);
   const { code, stdout } = await endOf(startRunnerProcess(['batch', ...job(out, '--rows', '0:100')]));
   t.equal(code, EXIT.busy);
-  t.match(JSON.parse(stdout), { error: { code: 'E_BUSY', message: /another runner works on rows-0000000000/ } });
+  t.match(JSON.parse(stdout), {
+    error: { code: 'E_BUSY', message: /another runner \(process \d+ on here\) works on rows-0000000000/ },
+  });
   held[Symbol.dispose]();
   t.same(readdirSync(out), [], 'and leaves nothing');
   t.equal((await call('batch', job(out, '--rows', '0:100'))).code, 0);
@@ -245,24 +251,24 @@ t.test('the index of a job array is read as its scheduler counts', async (t) => 
 
 t.test('a merge names what is missing, what overlaps and what is a stranger', async (t) => {
   const out = fresh();
-  const refused = async (): Promise<string> => {
+  const refused = async (expected: number = EXIT.incomplete): Promise<string> => {
     const { code, said } = await call('merge', merge(out, join(folder, 'never.h5')));
-    t.equal(code, EXIT.incomplete);
+    t.equal(code, expected);
     t.notOk(existsSync(join(folder, 'never.h5')));
     return said?.error?.message ?? '';
   };
   mkdirSync(out);
-  t.match(await refused(), /holds no shard/);
+  t.match(await refused(), /holds no finished shard/);
   await call('batch', job(out, '--rows', '100:200'));
   await call('batch', job(out, '--rows', '300:700'));
   t.match(await refused(), /rows 0:100 are missing; rows 200:300 are missing/);
   await call('batch', job(out, '--rows', '0:150'));
   await call('batch', job(out, '--rows', '200:300', '--level', '0.8'));
-  const told = await refused();
+  const told = await refused(EXIT.conflict);
   t.match(told, /rows-0000000100-0000000200 overlaps rows-0000000000-0000000150 in rows 100:150/);
-  t.match(told, /rows-0000000200-0000000300 is of another job than rows-0000000000-0000000150/);
+  t.match(told, /rows-0000000200-0000000300 is of another job than .*: uncertainty\.level \(0\.95 there, 0\.8 here\)/);
   truncateSync(join(out, 'rows-0000000300-0000000700.h5'), 500);
-  t.match(await refused(), /rows-0000000300-0000000700\.json: its result .* is not the one/);
+  t.match(await refused(EXIT.conflict), /rows-0000000300-0000000700\.json: its result .* is not the one/);
   const whole = fresh();
   await call('batch', job(whole));
   const other = join(folder, 'model');
@@ -279,6 +285,6 @@ t.test('people get sentences, and help', async (t) => {
   const { stdout } = await call('batch', job(out, '--rows', '0:50'), { json: false });
   t.match(stdout, /^rows 0:50 of .*:\/patches \(50\) -> .*rows-0000000000-0000000050\.h5; verdict \w+\n$/);
   const missing = await call('merge', [out], { json: false });
-  t.match(missing.stderr, /--model is missing \[E_USAGE\]\nfarfield-runner merge/);
+  t.match(missing.stderr, /--out is missing \[E_USAGE\]\nfarfield-runner merge/);
   t.match((await call('merge', ['--help'], { json: false })).stdout, /refuses gaps, overlaps/);
 });
