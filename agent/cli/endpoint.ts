@@ -2,7 +2,7 @@
 import { existsSync, writeFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import type { Command } from 'commander';
-import { type CliContext, type RegisterVerb, readToken, usage } from '#base/cli.ts';
+import { type CliContext, type RegisterVerb, readToken, usage, writeLine } from '#base/cli.ts';
 import { plainLine } from '#base/plain.ts';
 import { CONFIG_TEMPLATE, policyTemplate, readAgentConfig } from '../config.ts';
 import { joinBroker } from '../identity/enrol.ts';
