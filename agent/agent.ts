@@ -34,7 +34,7 @@ import { openPilots, type Pilots } from './blocks/pilots.ts';
 import { createJumpLook } from './clock-jumps.ts';
 import type { ResolvedAgentConfig } from './config.ts';
 import type { AgentControl, AgentStatus, WhyAnswer } from './control.ts';
-import { type Drain, openDrain } from './drain.ts';
+import { brakesOf, type Drain, openDrain, opennessOf } from './drain.ts';
 import { createFileStage } from './files.ts';
 import type { BrokerAddress } from './identity/broker.ts';
 import type { AgentFolder } from './identity/folder.ts';
@@ -495,10 +495,7 @@ export class Agent implements AgentControl {
   }
 
   #openness(): { state: AgentStatus['state']; reason?: string } {
-    const reason = this.#link?.fenced ?? this.#clockProblem ?? this.#full ?? this.#breaker.reason;
-    if (reason !== undefined) return { state: 'paused', reason };
-    const draining = this.#drain.current;
-    return draining === undefined ? { state: 'open' } : { state: 'draining', reason: draining.reason };
+    return opennessOf(this.#link?.fenced ?? this.#clockProblem ?? this.#full ?? this.#breaker.reason, this.#drain);
   }
 
   #statusChanged(): void {
@@ -526,6 +523,7 @@ export class Agent implements AgentControl {
       pid,
       since: this.#since / 1000,
       ...this.#openness(),
+      ...brakesOf(this.#drain, this.#breaker),
       descriptor: { seq, expS },
       policy: {
         digest: this.#policy.current.digest,

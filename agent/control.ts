@@ -26,6 +26,9 @@ export interface AgentStatus {
   readonly state: 'open' | 'paused' | 'draining';
   /** Why it is not open, in a sentence. */
   readonly reason?: string;
+  /** Since when, in seconds since 1970, while it drains. */
+  readonly draining?: { readonly reason: string; readonly since: number };
+  readonly breaker?: { readonly failures: number; readonly open: boolean };
   readonly descriptor: { readonly seq: number; readonly expS: number };
   readonly policy: { readonly digest: string; readonly rules: number; readonly problem?: string };
   readonly link: {

@@ -4,6 +4,8 @@
  * It is a row of the ledger, so that a restart (the usual reason for a drain) does not open the endpoint again.
  */
 import type { Ledger } from './admission/ledger.ts';
+import type { Breaker } from './blocks/breaker.ts';
+import type { AgentStatus } from './control.ts';
 
 const KEY = 'drain';
 
@@ -41,6 +43,19 @@ export function openDrain(
     begin: (reason) => keep({ reason, since: Math.floor(nowS()) }),
     end: () => (current === undefined ? Promise.resolve() : keep(undefined)),
   };
+}
+
+/** A pause has a reason that must be mended; it comes before a drain, which somebody wanted. */
+export function opennessOf(paused: string | undefined, drain: Drain): Pick<AgentStatus, 'state' | 'reason'> {
+  if (paused !== undefined) return { state: 'paused', reason: paused };
+  return drain.current === undefined ? { state: 'open' } : { state: 'draining', reason: drain.current.reason };
+}
+
+/** What holds an endpoint up, for its status. */
+export function brakesOf(drain: Drain, breaker: Breaker): Pick<AgentStatus, 'draining' | 'breaker'> {
+  const { failures, reason } = breaker;
+  const draining = drain.current === undefined ? {} : { draining: drain.current };
+  return { ...draining, breaker: { failures, open: reason !== undefined } };
 }
 
 function read(text: string | undefined): Draining | undefined {
