@@ -340,17 +340,9 @@ export class Agent implements AgentControl {
       outDirs: join(folder.spool, 'out'),
       writable: (work) => this.#ruleOf(work)?.write ?? [],
       measured: (record, work) => this.#measured(record, work),
-      redemption: (block, node) => this.#blocks.redemption(block, node),
-      takes: (row, work, needMs) => this.#blocks.takes(row, work, needMs),
       perCall: config.blocks.perCall,
-      onLeased: (row) => this.#blocks.leased(row),
-      onDone: (row) => this.#blocks.done(row),
-      onDraining: (row, why) => this.#blocks.draining(row, why),
-      onConnected: (row) => {
-        this.#blocks.connected(row);
-        this.#statusChanged();
-      },
-      onAway: (row, how) => this.#blocks.away(row, how),
+      blocks: () => this.#blocks,
+      onConnected: () => this.#statusChanged(),
       onProgress: (key, attempt, done, total, perSecond) => this.#progress(key, attempt, done, total, perSecond),
       onLog: (key, attempt, data, dropped) => this.#logged(key, attempt, data, dropped),
     });
@@ -367,7 +359,7 @@ export class Agent implements AgentControl {
       engine: this.#engine,
       desk,
       blobs: this.#blobs,
-      slots: config.blocks.slots * config.blocks.maxBlocks,
+      slots: config.blocks.slots * config.blocks.shape.nodes * config.blocks.maxBlocks,
       clock,
       random,
       log,

@@ -50,19 +50,26 @@ export interface PilotsOptions {
   readonly writable: (work: Work) => readonly string[];
   /** What the agent itself knows of an outcome's circumstances: policy, rule. */
   readonly measured: (record: Measured, work: Work | undefined) => Measured;
-  /** Throws where a pilot on this node may not redeem the block's token; resolves with what it is remembered by. */
-  readonly redemption: (block: string, node: string) => Promise<string>;
-  /** Whether this work may be leased to it, if an item takes `needMs` at most. */
-  readonly takes: (row: PilotRow, work: Work, needMs: number) => boolean;
   /** A block serves one call. */
   readonly perCall: boolean;
-  readonly onConnected: (row: PilotRow) => void;
-  readonly onLeased: (row: PilotRow) => void;
-  readonly onDone: (row: PilotRow) => void;
-  readonly onDraining: (row: PilotRow, why: string) => void;
-  readonly onAway: (row: PilotRow, how: 'bye' | 'closed' | 'silent') => void;
+  /** Whose pilots these are. */
+  readonly blocks: () => PilotWatch;
+  readonly onConnected: () => void;
   readonly onProgress: (key: number, attempt: number, done: number, total: number, perSecond: number) => void;
   readonly onLog: (key: number, attempt: number, data: Uint8Array, dropped: number) => void;
+}
+
+/** What a block is asked and told of its pilots. */
+export interface PilotWatch {
+  /** Throws where a pilot on this node may not redeem the block's token; resolves with what it is remembered by. */
+  redemption(block: string, node: string): Promise<string>;
+  /** Whether this work may be leased to it, if an item takes `needMs` at most. */
+  takes(row: PilotRow, work: Work, needMs: number): boolean;
+  connected(row: PilotRow): void;
+  leased(row: PilotRow): void;
+  done(row: PilotRow): void;
+  draining(row: PilotRow, why: string): void;
+  away(row: PilotRow, how: 'bye' | 'closed' | 'silent'): void;
 }
 
 export interface Pilots {
@@ -128,13 +135,14 @@ export async function openPilots(options: PilotsOptions): Promise<Pilots> {
       const port = createPort(options, row, session, gpus, () => fact.draining);
       connected.set(row.no, session);
       facts.set(row.no, fact);
-      options.onConnected(row);
+      options.blocks().connected(row);
+      options.onConnected();
       engine.attach(port, held);
       const end = await session.serve((messages) => {
         for (const message of messages) {
           if (message.draining !== undefined) {
             fact.draining = true;
-            options.onDraining(row, message.draining.reason);
+            options.blocks().draining(row, message.draining.reason);
           } else take(options, row, port, session, message);
         }
       });
@@ -143,7 +151,7 @@ export async function openPilots(options: PilotsOptions): Promise<Pilots> {
       if (connected.get(row.no) === session) {
         connected.delete(row.no);
         facts.delete(row.no);
-        options.onAway(row, howEnded(end));
+        options.blocks().away(row, howEnded(end));
       }
     },
     onRefused: (link, code, message) => {
@@ -211,7 +219,7 @@ async function redeem(options: PilotsOptions, hello: PilotHello, block: string, 
   if (claims.block !== block) throw new FarfieldError('E_FORBIDDEN', `this token is of block ${claims.block}`);
   if (claims.exp * 1000 < options.clock.now())
     throw new FarfieldError('E_EXPIRED', `the token of block ${block} is over`);
-  const by = await options.redemption(block, hello.node);
+  const by = await options.blocks().redemption(block, hello.node);
   const facts = { block, node: hello.node, kid, jwk: hello.pilotJwk, slots: hello.slots };
   const jti = `${claims.jti}/${by}`;
   const result = await options.ledger.submit({ kind: 'redeem', jti, exp: claims.exp, pilot: facts });
@@ -234,7 +242,7 @@ function createPort(
     node: row.node,
     slots: row.slots,
     inFlight: new Map(),
-    takes: (work, needMs) => !isDraining() && options.takes(row, work, needMs),
+    takes: (work, needMs) => !isDraining() && options.blocks().takes(row, work, needMs),
     ...(options.perCall ? { single: true } : {}),
     places: ({ token }) => {
       if (options.perCall) return 1;
@@ -245,7 +253,7 @@ function createPort(
     },
     launch(work: Work, leaseEpoch: number, items: readonly LaunchItem[]) {
       const spec = options.specs.of(work);
-      options.onLeased(row);
+      options.blocks().leased(row);
       if (!told.has(spec.specNo)) session.send({ spec });
       told.add(spec.specNo);
       for (const launch of launchMessages(work, spec.specNo, leaseEpoch, items, options.filesOf, options.outDirs))
@@ -269,7 +277,7 @@ function take(
     takeDone(options, port, done)
       .then(() => {
         session.send({ doneAck: { doneNo: done.doneNo } }, 'prompt');
-        options.onDone(row);
+        options.blocks().done(row);
       })
       .catch((cause: unknown) => {
         // Not acknowledged: the pilot keeps it and sends it to the next session.
