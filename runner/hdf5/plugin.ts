@@ -44,13 +44,13 @@ export interface PluginDecoder {
   decode(input: Uint8Array, values: readonly number[], mostBytes: number): Uint8Array;
 }
 
-/** Compiles the plug-in once; the instance is made anew after each failure (G1). */
-export function createPluginDecoder(path: string): PluginDecoder {
+/** Compiles the plug-in once; the instance is made anew after each failure (G1). A test sets what fresh memory holds, for G3. */
+export function createPluginDecoder(path: string, fresh: number = FRESH): PluginDecoder {
   const module = new wasm.Module(readFileSync(path));
   let instance: Sandbox | undefined;
   return {
     decode(input, values, mostBytes) {
-      const sandbox = instance ?? new Sandbox(module);
+      const sandbox = instance ?? new Sandbox(module, fresh);
       instance = sandbox;
       try {
         return sandbox.decode(input, values, mostBytes);
@@ -107,10 +107,12 @@ class Sandbox {
   /** The module's variables as they were before the first call. */
   readonly #fresh: Uint8Array;
   readonly #base: number;
+  readonly #fill: number;
   #free: number;
   #limit = 0;
 
-  constructor(module: WasmModule) {
+  constructor(module: WasmModule, fresh: number) {
+    this.#fill = fresh;
     const { memoryBytes, tableSize } = needs(module);
     const base = PAGE;
     this.#base = base;
@@ -179,7 +181,7 @@ class Sandbox {
     if (missing > 0) this.#memory.grow(Math.ceil(missing / PAGE));
     const memory = new Uint8Array(this.#memory.buffer);
     memory.fill(GUARD, this.#free, at);
-    memory.fill(FRESH, at, at + bytes);
+    memory.fill(this.#fill, at, at + bytes);
     memory.fill(GUARD, at + bytes, end);
     this.#free = end;
     this.#pieces.set(at, bytes);

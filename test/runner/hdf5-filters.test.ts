@@ -3,10 +3,11 @@ import { join } from 'node:path';
 import t from 'tap';
 import { filterProblem, pluginPath, readableFilters } from '../../runner/hdf5/filters.ts';
 import { createHdf5Loader } from '../../runner/hdf5/library.ts';
-import { fletcher32 } from '../../runner/hdf5/pipeline.ts';
+import { createPipeline, fletcher32 } from '../../runner/hdf5/pipeline.ts';
 import { createPluginDecoder, DecoderFailure } from '../../runner/hdf5/plugin.ts';
 import { Hdf5File } from '../../runner/hdf5/reader.ts';
 import { FIXTURES, failure, library, patches, readAll } from './hdf5-fixtures.ts';
+import { chunkTable, mutate, seeded } from './hdf5-mutations.ts';
 
 const FILTERS = join(FIXTURES, 'filters.h5');
 
@@ -80,6 +81,50 @@ t.test('a decoder sees nothing but its chunk, and one that fails starts afresh',
   for (let k = 0; k < 3; k++) t.same([...decoder.decode(good, [], 8)], [1, 2, 3, 4, 5, 6, 7, 8]);
   t.throws(() => decoder.decode(good, [], 4), DecoderFailure, 'no more than was asked for');
 });
+
+t.test(
+  'what a decoder returns it has written: nothing that lay in its memory comes out, however its chunk is damaged',
+  async (t) => {
+    const random = seeded(7);
+    let [decoded, refused] = [0, 0];
+    for (const name of [
+      'lzf',
+      'lz4',
+      'lz4_blocks',
+      'bitshuffle_lz4',
+      'bitshuffle_zstd',
+      'zstd',
+      'blosc_lz4',
+      'blosc_zstd',
+    ]) {
+      const { table, object, bytes } = chunkTable(library, FILTERS, name);
+      const found = table.find(0);
+      const path = pluginPath(object.filters[0]?.id ?? 0, library.plugins);
+      if (found === undefined || path === undefined) return t.fail(`${name} has no chunk or no decoder`);
+      const stored = Buffer.from(bytes.subarray(found.at, found.at + found.bytes));
+      // Two decoders whose memory holds other things before they begin.
+      const both = [0xa5, 0x5a].map((fresh) => {
+        const decoder = createPluginDecoder(path, fresh);
+        return createPipeline(object.filters, table.chunkBytes, () => decoder);
+      });
+      for (let k = 0; k < 60; k++) {
+        const damaged = mutate(stored, [[0, stored.length]], random);
+        const [one, other] = both.map((pipeline) => {
+          try {
+            return Buffer.from(pipeline.decode(damaged, 0)).toString('base64');
+          } catch (reason) {
+            if (!(reason instanceof DecoderFailure)) throw reason;
+            return undefined;
+          }
+        });
+        if (one !== other) t.fail(`${name}, change ${k}`);
+        if (one === undefined) refused++;
+        else decoded++;
+      }
+    }
+    t.ok(decoded > 50 && refused > 100, `${decoded} decoded, ${refused} refused`);
+  },
+);
 
 t.test('the checksum is HDF5 its own', async (t) => {
   // Read back from the fixture: the chunk's last four bytes are the sum of what stands before.

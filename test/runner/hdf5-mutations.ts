@@ -13,7 +13,7 @@ import { FarfieldError } from '#kernel/errors.ts';
 import { type NumberArray, STORED } from '../../runner/dtype.ts';
 import { ChunkTable } from '../../runner/hdf5/chunks.ts';
 import type { Hdf5Library } from '../../runner/hdf5/library.ts';
-import { readObject } from '../../runner/hdf5/object.ts';
+import { readObject, type StoredObject } from '../../runner/hdf5/object.ts';
 import { Hdf5File } from '../../runner/hdf5/reader.ts';
 import { readSuperblock } from '../../runner/hdf5/superblock.ts';
 import { FIXTURES } from './hdf5-fixtures.ts';
@@ -98,8 +98,16 @@ function readValues(library: Hdf5Library, path: string, dataset: string): Number
   return STORED[stored].view(bytes.buffer, 0, bytes.length / STORED[stored].bytes);
 }
 
-/** The chunk index of a data set, and where it begins. */
-export function chunkTable(library: Hdf5Library, path: string, dataset: string): { index: number; table: ChunkTable } {
+interface FoundTable {
+  /** Where the index begins. */
+  readonly index: number;
+  readonly table: ChunkTable;
+  readonly object: StoredObject;
+  readonly bytes: Buffer;
+}
+
+/** The chunk index of a data set. */
+export function chunkTable(library: Hdf5Library, path: string, dataset: string): FoundTable {
   using _lease = library.allow(path);
   const id = library.module.open(path, library.module.H5F_ACC_RDONLY, false, -1, -1);
   const address = Number(Buffer.from(library.module.create_object_reference(id, dataset)).readBigUInt64LE(0));
@@ -109,7 +117,8 @@ export function chunkTable(library: Hdf5Library, path: string, dataset: string):
     const { bytes, widths } = readSuperblock(fd, 'x.h5');
     const object = readObject(bytes, widths, address);
     if (object.layout.kind !== 'chunked' || object.layout.index === undefined) throw new TypeError(dataset);
-    return { index: object.layout.index, table: new ChunkTable(bytes, widths, object, object.layout) };
+    const table = new ChunkTable(bytes, widths, object, object.layout);
+    return { index: object.layout.index, table, object, bytes: readFileSync(path) };
   } finally {
     closeSync(fd);
   }
