@@ -15,7 +15,7 @@ mount -t tmpfs -o mode=755 tmpfs "$PLACE"
 mkdir "$PLACE/upper" "$PLACE/work" "$PLACE/root"
 mount -t overlay overlay -o "lowerdir=$ROOT,upperdir=$PLACE/upper,workdir=$PLACE/work" "$PLACE/root"
 R=$PLACE/root
-mkdir -p "$R/.old" "$R/shared" "$R/home" "$R$REPO"
+mkdir -p "$R/.old" "$R/shared" "$R/home"
 mount -t proc proc "$R/proc"
 mount -t sysfs sysfs "$R/sys"
 mount -t tmpfs -o mode=755,nosuid tmpfs "$R/dev"
@@ -40,6 +40,8 @@ mount -t tmpfs -o mode=755 tmpfs "$R/run"
 mount -t tmpfs -o mode=1777 tmpfs "$R/tmp"
 mount --bind "$SITE/home" "$R/home"
 mount --bind "$SITE/shared" "$R/shared"
+# Now, because a checkout may lie below /tmp or /home.
+mkdir -p "$R$REPO"
 mount --rbind "$REPO" "$R$REPO"
 mount -o remount,bind,ro "$R$REPO"
 # Each host has a part of every controller of cgroup v1 for itself, where its root would be: Slurm takes it for the whole.

@@ -2,7 +2,7 @@
 # slurm.sh NODE...: starts Slurm on the hosts of the cluster at $SITE (up.sh): controller on `head`, a slurmd on every NODE,
 # munge on all; with SLURM_ACCOUNTING the accounting too.
 #
-# Limits are short, so that a test of them is: a node is down after 3 s of silence, a requeued job starts again after 6 s.
+# Limits are short, so that a test of them is: a node is down after half a minute of silence, a requeued job starts again after 6 s.
 # What config/sites/slurm-university.yaml asks for is here: its partition, feature, GPUs (devices of no use), cores and memory
 # (pretended), modules. And a partition `scavenge`, whose jobs give way to those of `gpu`.
 set -euo pipefail
@@ -45,9 +45,9 @@ DefMemPerCPU=256
 SchedulerParameters=batch_sched_delay=0,sched_min_interval=0,bf_interval=2
 PreemptType=preempt/partition_prio
 PreemptMode=REQUEUE
-ReturnToService=1
+ReturnToService=2
 SlurmctldTimeout=30
-SlurmdTimeout=3
+SlurmdTimeout=10
 MessageTimeout=5
 TCPTimeout=1
 KillWait=5

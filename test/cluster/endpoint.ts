@@ -88,6 +88,7 @@ export async function makeEndpoint(place: EndpointPlace, options: EndpointOption
   const stop = async (): Promise<void> => void (await site('endpoint', 'stop', '--name', name));
   const image = runtime === 'apptainer' ? await convert(place, name) : '';
   await start();
+  await hideSocket(cluster, state);
   return {
     id,
     name,
@@ -105,6 +106,15 @@ export async function makeEndpoint(place: EndpointPlace, options: EndpointOption
     start,
     stop,
   };
+}
+
+/**
+ * The hosts of a virtual cluster have one kernel, so a Unix socket in a shared folder would work between them, which it does on
+ * no cluster: nodes see an empty folder in its place, and pilots must come over the network.
+ */
+async function hideSocket(cluster: Cluster, state: string): Promise<void> {
+  for (const node of ['node1', 'node2'] as const)
+    await cluster.sh(node, `mount -t tmpfs -o ro,mode=700 nothing '${join(state, 'run')}'`);
 }
 
 async function convert({ cluster, site }: EndpointPlace, name: string): Promise<string> {

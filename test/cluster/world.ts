@@ -17,7 +17,7 @@ import { openHome } from '../../client/ts/home.ts';
 import type { Outcome } from '../../client/ts/outcome.ts';
 import type { ItemInput, TicketTerms } from '../../client/ts/submission.ts';
 import type { Progress, Ticket } from '../../client/ts/tracker.ts';
-import { type Cluster, type Ran, type User, until } from './cluster.ts';
+import { type Cluster, type Host, type Ran, type User, until } from './cluster.ts';
 import { type Endpoint, type EndpointOptions, MODEL_FOLDER, makeEndpoint, type RuntimeName } from './endpoint.ts';
 import { createPeople, lastLine } from './people.ts';
 
@@ -207,6 +207,15 @@ export function runningJob(cluster: Cluster, user: User, not: readonly string[] 
     async () => (await jobsOf(cluster, user)).find(({ id, state }) => state === 'RUNNING' && !not.includes(id)),
     { seen: () => jobsOf(cluster, user) },
   );
+}
+
+/** Pilots, runners and container processes on a node, as `ps` has them. */
+export async function farfieldOn(cluster: Cluster, node: Host): Promise<string> {
+  const all = await cluster.sh(node, 'ps -eo args');
+  return all
+    .split('\n')
+    .filter((line) => /pilot\/main|runner\/main|squashfuse|apptainer|appinit/.test(line))
+    .join('\n');
 }
 
 /** Resolves when the caller was told that the function runs. */

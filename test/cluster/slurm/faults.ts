@@ -1,8 +1,8 @@
 /** What a cluster does to its jobs: each fault is done to a real one, and then the caller's answer and the state are looked at. */
 import { setTimeout as sleep } from 'node:timers/promises';
 import t from 'tap';
-import { joinCluster, until } from '../cluster.ts';
-import { jobsOf, openWorld, running, runningJob } from '../world.ts';
+import { joinCluster, REPO, until } from '../cluster.ts';
+import { farfieldOn, jobsOf, openWorld, running, runningJob } from '../world.ts';
 
 const cluster = joinCluster(process.argv[2] ?? '');
 const world = await openWorld(cluster);
@@ -33,7 +33,9 @@ t.test('a node that is set down: the work goes on at another one', async (t) => 
   const call = await world.submit(endpoint, nap);
   await running(call);
   const job = await runningJob(cluster, 'alice');
-  await cluster.sh('head', `scontrol update nodename=${job.node} state=down reason=fan`);
+  // Drained too, or it would be back as soon as its daemon reports.
+  for (const state of ['drain', 'down'])
+    await cluster.sh('head', `scontrol update nodename=${job.node} state=${state} reason=fan`);
   const outcome = await call.outcome();
   t.match(outcome, { status: 'succeeded', attempt: 2 }, JSON.stringify(outcome.detail));
   t.not(outcome.meas.node, job.node);
@@ -73,6 +75,66 @@ t.test('an agent that is killed: it finds its job again, and nothing runs twice'
   t.comment(call.progress.map(({ state, detail }) => `${state}: ${detail}`).join('; '));
 });
 
+t.test('a token that was stolen: no other node can use it, and who may see it is its account alone', async (t) => {
+  const call = await world.submit(endpoint, nap);
+  await running(call);
+  const { node } = await runningJob(cluster, 'alice');
+  const other = node === 'node1' ? 'node2' : 'node1';
+  const [block = ''] = (await cluster.sh('head', `ls ${endpoint.state}/blocks`)).split('\n').slice(-1);
+  const place = `${endpoint.state}/blocks/${block}`;
+  const { code } = await cluster.run('head', ['cat', `${place}/block.json`], { user: 'bob' });
+  t.not(code, 0, 'bob cannot read it');
+  for (const [host, user] of [
+    [other, 'alice'],
+    ['desk', 'bob'],
+  ] as const) {
+    await cluster.sh(host, `rm -rf /tmp/stolen; cp -r ${place} /tmp/stolen; chown -R ${user}: /tmp/stolen`);
+    const command = ['timeout', '8', process.execPath, `${REPO}/pilot/main.ts`, '/tmp/stolen'];
+    const thief = await cluster.run(host, command, { user });
+    t.comment(`${host}: exit ${thief.code}: ${thief.stderr.trim().split('\n').slice(-2).join(' | ')}`);
+  }
+  t.match(endpoint.log(), new RegExp(`${other} is no node of block ${block}`));
+  t.match(endpoint.log(), new RegExp(`desk is no node of block ${block}`));
+  t.match(await call.outcome(), { status: 'succeeded', attempt: 1, meas: { node } }, 'the pilot that is meant goes on');
+});
+
+t.test('a cable that is cut for seconds: the same pilot goes on', async (t) => {
+  const call = await world.submit(endpoint, nap);
+  await running(call);
+  const job = await runningJob(cluster, 'alice');
+  cluster.cable(job.node as 'node1', 'cut');
+  await sleep(2000);
+  cluster.cable(job.node as 'node1', 'join');
+  t.match(await call.outcome(), { status: 'succeeded', attempt: 1 });
+  t.equal((await runningJob(cluster, 'alice')).id, job.id);
+});
+
+t.test(
+  'a cable that stays cut: the work starts elsewhere, and what is behind the cut is not believed later',
+  async (t) => {
+    const call = await world.submit(endpoint, nap);
+    await running(call);
+    const job = await runningJob(cluster, 'alice');
+    const node = job.node as 'node1';
+    cluster.cable(node, 'cut');
+    const began = Date.now();
+    const outcome = await call.outcome();
+    t.match(outcome, { status: 'succeeded', attempt: 2 }, JSON.stringify(outcome.detail));
+    t.not(outcome.meas.node, node);
+    t.comment(
+      `${((Date.now() - began) / 1000).toFixed(0)} s`,
+      call.progress.map(({ state, detail }) => `${state}: ${detail}`).join('; '),
+    );
+    cluster.cable(node, 'join');
+    await until('the node is back and empty', async () => {
+      const state = await cluster.sh('head', `sinfo -h -n ${node} -p gpu -o %T`);
+      const left = await cluster.sh(node, 'pgrep -fc "pilot/main|squashfuse" || true');
+      return state === 'idle' && left === '0';
+    });
+    t.equal(await ended(job.id), 'NODE_FAIL');
+  },
+);
+
 t.test('a controller that is restarted: what runs goes on', async (t) => {
   const call = await world.submit(endpoint, nap);
   await running(call);
@@ -86,4 +148,18 @@ t.test('a controller that is restarted: what runs goes on', async (t) => {
   const outcome = await call.outcome();
   t.match(outcome, { status: 'succeeded', attempt: 1 }, JSON.stringify(outcome.detail));
   t.equal((await runningJob(cluster, 'alice')).id, job.id, 'the same job');
+});
+
+t.test('a shared file system that is full: nothing is promised, and work goes on when there is room', async (t) => {
+  await cluster.sh('head', 'dd if=/dev/zero of=/home/bob/fill bs=1M 2>/dev/null || true');
+  const call = await world.submit(endpoint, nap);
+  const status = await until('the endpoint says so', async () => {
+    const now = await endpoint.status().catch((reason: unknown) => ({ state: String(reason), reason: '' }));
+    return now.state !== 'open' && now;
+  });
+  t.comment(JSON.stringify([status.state, status.reason]));
+  await cluster.sh('head', 'rm /home/bob/fill');
+  const outcome = await call.outcome();
+  t.equal(outcome.status, 'succeeded', JSON.stringify(outcome.detail));
+  t.comment(call.progress.map(({ state, detail }) => `${state}: ${detail}`).join('; '));
 });

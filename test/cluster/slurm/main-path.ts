@@ -1,7 +1,7 @@
 /** What a site gets: an agent of an ordinary user, blocks by sbatch, functions in Apptainer, results with receipts. */
 import t from 'tap';
 import { joinCluster, until } from '../cluster.ts';
-import { jobsOf, openWorld } from '../world.ts';
+import { farfieldOn, jobsOf, openWorld } from '../world.ts';
 
 const cluster = joinCluster(process.argv[2] ?? '');
 const world = await openWorld(cluster);
@@ -25,6 +25,8 @@ t.test('work makes a Slurm job, which runs it in a container on a node, and its 
     JSON.stringify(outcome.detail),
   );
   t.match(outcome.meas, { runtime: 'apptainer', network: 'none', node: /^node[12]$/ });
+  const links = await cluster.sh(outcome.meas.node as 'node1', 'ss -Htn state established dst 10.77.0.1 | wc -l');
+  t.not(links, '0', 'its pilot came over the network');
   const jobs = await jobsOf(cluster, 'alice');
   t.equal(jobs.length, 1);
   t.match(jobs[0], { name: new RegExp(`^ff-${endpoint.id.slice(0, 8)}-`), state: 'RUNNING' });
@@ -52,6 +54,6 @@ t.test('a block without work gives its nodes back', async (t) => {
     return list.every(({ state }) => !/RUNNING|COMPLETING|PENDING/.test(state)) && list;
   });
   t.match(jobs[0]?.state, /COMPLETED|CANCELLED/);
-  const left = await cluster.sh('node1', 'ps -eo args | grep -cE "[f]arfield-pilot|[p]ilot/main|[s]quashfuse" || true');
-  t.equal(left, '0', 'no process of it is left');
+  for (const node of ['node1', 'node2'] as const)
+    t.equal(await farfieldOn(cluster, node), '', `nothing is left on ${node}`);
 });
