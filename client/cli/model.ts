@@ -1,6 +1,6 @@
 /**
- * `farfield model calibrate`: makes a model's error calibration from labelled rows, by the runner program that came with this
- * command line. Nothing of the runner is loaded here: its code needs ONNX Runtime and HDF5, a login needs neither.
+ * `farfield model`: `init` describes an ONNX file, `calibrate` makes a model's error calibration from labelled rows; both by the
+ * runner program that came with this command line. Nothing of the runner is loaded here: its code needs ONNX Runtime and HDF5, a login needs neither.
  */
 import { spawn } from 'node:child_process';
 import { existsSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
@@ -22,11 +22,17 @@ interface CalibrateOptions {
   readonly write?: boolean;
 }
 
+interface NamedTensor {
+  readonly name: string;
+  readonly shape: readonly number[];
+}
+
 /** What the runner prints, as far as it is shown. */
 interface Report {
   readonly ok: boolean;
   readonly error?: { readonly code: string; readonly message: string };
   readonly file?: { readonly file: string; readonly sha256: string };
+  readonly model?: { readonly inputs: readonly NamedTensor[]; readonly outputs: readonly NamedTensor[] };
   readonly n?: number;
   readonly bounds?: string;
   readonly radii?: readonly {
@@ -44,9 +50,9 @@ const RUNNER = fileURLToPath(
 );
 
 export const register: RegisterVerb = (program, context) => {
-  program
-    .command('model')
-    .description('work on a model of your own')
+  const model = program.command('model').description('work on a model of your own');
+  registerInit(model, context);
+  model
     .command('calibrate')
     .description('make the error calibration of a model folder from rows whose right answer is known')
     .argument('<folder>', 'the model’s folder (with model.json)')
@@ -65,6 +71,43 @@ export const register: RegisterVerb = (program, context) => {
       else tell(context, report, options.write === true);
     });
 };
+
+interface InitOptions {
+  readonly name?: string;
+  readonly modelVersion?: string;
+  readonly shape?: string;
+  readonly golden?: boolean;
+  readonly force?: boolean;
+}
+
+function registerInit(model: Command, context: CliContext): void {
+  model
+    .command('init')
+    .description('write the model.json of an ONNX file, with what the file says of its input and output')
+    .argument('<file>', 'the ONNX file; model.json is written beside it')
+    .option('--name <name>', 'the model’s name (that of the file)')
+    .option('--model-version <version>', 'the model’s version', '0.1.0')
+    .option('--shape <n,n>', 'lengths of one row’s axes that the file leaves free')
+    .option('--golden', 'also make the check that every later start must pass, of seeded rows')
+    .option('--force', 'replace a model.json that exists')
+    .action(async (file: string, options: InitOptions, command: Command) => {
+      const { name, modelVersion, shape, golden, force } = options;
+      const report = await run(context, [
+        ...['init', resolve(context.cwd, file)],
+        ...(name === undefined ? [] : ['--name', name]),
+        ...(modelVersion === undefined ? [] : ['--version', modelVersion]),
+        ...(shape === undefined ? [] : ['--shape', shape]),
+        ...(golden === true ? ['--golden'] : []),
+        ...(force === true ? ['--force'] : []),
+      ]);
+      if (command.optsWithGlobals().json === true) return writeJson(context.stdout, report);
+      const { inputs = [], outputs = [] } = report.model ?? {};
+      for (const [side, tensors] of [['input ', inputs] as const, ['output', outputs] as const])
+        for (const tensor of tensors)
+          writeLine(context.stdout, `${side}  ${plain(tensor.name)} FP32 [${tensor.shape.join(', ')}]`);
+      for (const note of report.notes ?? []) writeLine(context.stderr, plain(note));
+    });
+}
 
 function argsOf({ cwd }: CliContext, folder: string, options: CalibrateOptions): string[] {
   const { input, labels, out, labelKind, labelText, dataText, variant, write } = options;
