@@ -91,7 +91,8 @@ t.test('a model.json that its file contradicts is refused, with both sides', asy
   const runner = startRunner();
   t.match(await runner.load('ort', { modelRoot: folder }), {
     op: 'failed',
-    error: { code: 'E_MODEL', message: /no FP32 input image \[-1, 1, 11, 11\]; it has patch \[-1, 1, 11, 11\]/ },
+    code: 'E_MODEL',
+    message: /no FP32 input image \[-1, 1, 11, 11\]; it has patch \[-1, 1, 11, 11\]/,
   });
   await runner[Symbol.asyncDispose]();
 });
