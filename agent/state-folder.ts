@@ -64,8 +64,7 @@ export function stateAdvice(path: string, options: FileSystemOptions = {}): stri
 function refusal(path: string, name: string): string {
   return [
     `${path} lies on ${name}, a network file system: SQLite's write-ahead log does not work there, and a damaged ledger runs work twice.`,
-    `Put the state on a disk of this host: farfield endpoint init --state /var/lib/farfield/NAME (or below /var/tmp), or move this folder there while no agent runs and name it with --state.`,
-    `Only logs of jobs and the container cache need a shared folder (blocks, containers.images in config.yaml).`,
+    `Put the state on a disk of this host, and what nodes must see on the shared one: farfield endpoint init --state /var/lib/farfield/NAME --shared ${path} (docs/install.md says how to move one that has run).`,
     `If you know that it is safe here, config.yaml takes: state: { onNetwork: allow }`,
   ].join(' ');
 }

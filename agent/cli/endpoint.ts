@@ -6,7 +6,7 @@ import { type CliContext, type RegisterVerb, readToken, usage, writeLine } from 
 import { plainLine } from '#base/plain.ts';
 import { CONFIG_TEMPLATE, policyTemplate, readAgentConfig } from '../config.ts';
 import { joinBroker } from '../identity/enrol.ts';
-import { agentFolder } from '../identity/folder.ts';
+import { agentFolder, shareFolder } from '../identity/folder.ts';
 import { readIdentity } from '../identity/identity.ts';
 import { createEndpoint, renewEndpoint } from '../identity/root.ts';
 import { readEnd } from '../last-end.ts';
@@ -52,11 +52,16 @@ function registerInit(endpoint: Command, context: CliContext): void {
     .requiredOption('--name <name>', 'what people call it; the id is the key')
     .option('--state <folder>', "the endpoint's folder (default: endpoints/NAME in your Farfield folder)")
     .option('--roots <folder>', 'where the root key is kept (default: roots in your Farfield folder)')
-    .action(async (options: { name: string; state?: string; roots?: string }, command: Command) => {
+    .option(
+      '--shared <folder>',
+      'what nodes must see (blocks, arguments, results, images), where --state is a disk of this host',
+    )
+    .action(async (options: { name: string; state?: string; roots?: string; shared?: string }, command: Command) => {
       const place =
         options.state === undefined
           ? join(endpointsFolder(context), fileName(options.name))
           : resolve(context.cwd, options.state);
+      if (options.shared !== undefined) shareFolder(place, resolve(context.cwd, options.shared));
       const folder = agentFolder(place);
       const made = await createEndpoint({
         name: options.name,

@@ -1,11 +1,12 @@
 /** Where an endpoint's folder may lie, and that of two hosts that see it one has it. */
-import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
 import { createManualClock, type ManualClock } from '#base/clock.ts';
 import { createSeededRandom } from '#base/random.ts';
 import { FarfieldError } from '#kernel/errors.ts';
+import { agentFolder, prepareFolder, shareFolder } from '../../agent/identity/folder.ts';
 import { checkStateFolder, claimHost, type HostClaim } from '../../agent/state-folder.ts';
 
 const NFS = { typeOf: () => 0x6969 };
@@ -27,7 +28,7 @@ t.test(
     for (const type of [0x6969, 0x0bd00bd0, 0x47504653, 0x19830326, 0xff534d42, 0x65735546]) {
       t.throws(() => check({}, type), {
         code: 'E_FORBIDDEN',
-        message: /write-ahead log.*--state \/var\/lib.*onNetwork: allow/,
+        message: /write-ahead log.*--state \/var\/lib.*--shared.*onNetwork: allow/,
       });
       t.throws(() => check({ onNetwork: 'refuse' }, type), { code: 'E_FORBIDDEN' });
     }
@@ -43,6 +44,24 @@ t.test(
     t.match(checkStateFolder(tmpdir(), { onNetwork: 'allow' }, QUIET, NFS), { kind: 'network' });
   },
 );
+
+t.test('what nodes must see may lie elsewhere than the ledger, and is named once', async (t) => {
+  const place = tempFolder(t);
+  const [state, shared] = [join(place, 'local'), join(place, 'shared')];
+  t.match(agentFolder(state), { shared: undefined, blocks: join(state, 'blocks') });
+  shareFolder(state, shared);
+  const folder = agentFolder(state);
+  for (const name of ['blocks', 'blobs', 'spool', 'images'] as const) t.equal(folder[name], join(shared, name));
+  for (const path of [folder.ledger, folder.onlineKey, folder.policy, folder.control]) t.match(path, state);
+  prepareFolder(folder);
+  t.equal(statSync(folder.blocks).mode & 0o777, 0o700);
+  t.equal(statSync(shared).mode & 0o777, 0o700);
+  shareFolder(state, shared);
+  writeFileSync(folder.descriptor, '');
+  t.throws(() => shareFolder(state, join(place, 'other')), { code: 'E_CONFLICT', message: /stop it, move blocks/ });
+  writeFileSync(join(state, 'shared.path'), 'not/absolute\n');
+  t.throws(() => agentFolder(state), { code: 'E_USAGE', message: /no absolute path/ });
+});
 
 interface Host {
   readonly clock: ManualClock;
