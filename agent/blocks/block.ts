@@ -73,6 +73,8 @@ export interface Block {
   used: boolean;
   /** A pilot of this life said hello. */
   came: boolean;
+  /** When its nodes came, as far as we saw it. */
+  startedAt: number | undefined;
   /** What it waits for, in words. */
   detail: string;
   readonly pilots: Set<number>;
@@ -93,6 +95,7 @@ export function createBlock(id: string, group: Group, nowMono: number): Block {
     leasing: false,
     used: false,
     came: false,
+    startedAt: undefined,
     detail: '',
     pilots: new Set(),
     busyAt: nowMono,

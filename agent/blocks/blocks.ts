@@ -150,9 +150,10 @@ export class Blocks {
     const block = this.#blocks.get(row.block);
     if (block === undefined || !block.leasing || block.group.key !== groups.of(work).key) return false;
     if (perCall && block.used) return false;
-    const leftMs = pilots().leftMs(row.no);
-    if (leftMs === undefined) return true;
-    return needMs <= leftMs - END_MARGIN_MS || leftMs >= FRESH * block.group.shape.wallS * 1000;
+    const wallMs = block.group.shape.wallS * 1000;
+    // Some launchers hand no variables on: then the pilot does not know, and its block's age must do.
+    const leftMs = pilots().leftMs(row.no) ?? wallMs - (this.#o.clock.mono() - (block.startedAt ?? block.busyAt));
+    return needMs <= leftMs - END_MARGIN_MS || leftMs >= FRESH * wallMs;
   }
 
   /** Something was leased to a pilot. */
@@ -388,8 +389,10 @@ export class Blocks {
     const before = block.state;
     block.state = entry.state;
     if (before !== entry.state) this.#o.log.info({ block: block.id, before, state: entry.state, ...why }, 'block');
-    for (const effect of entry.effects)
-      if (effect === 'startLeasing' || effect === 'stopLeasing') this.#leasing(block, effect);
+    if (before !== entry.state && (entry.state === 'starting' || entry.state === 'running'))
+      block.startedAt ??= this.#o.clock.mono();
+    if (entry.effects.includes('startLeasing')) block.leasing = true;
+    if (entry.effects.includes('stopLeasing')) block.leasing = false;
     const over = GONE.has(entry.state);
     if (over) this.#blocks.delete(block.id);
     const work = this.#carryOutAll(block, entry.effects, why, over);
@@ -402,10 +405,6 @@ export class Blocks {
     if (over) await this.#forget(block, why);
   }
 
-  #leasing(block: Block, effect: 'startLeasing' | 'stopLeasing'): void {
-    block.leasing = effect === 'startLeasing';
-  }
-
   async #carryOut(block: Block, effect: BlockEffect, why: Why): Promise<void> {
     switch (effect) {
       case 'countStartFailure':
@@ -415,6 +414,7 @@ export class Blocks {
       case 'newLife':
         block.life += 1;
         block.came = false;
+        block.startedAt = undefined;
         await this.#loseAll(block, why);
         return this.#write(block);
       case 'cancelJob':

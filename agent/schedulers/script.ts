@@ -166,10 +166,18 @@ function forwarded(start: readonly string[], killS: number | undefined): string[
 function overSsh({ pilot, options }: JobSpec, nodes: string | undefined): string[] {
   if (nodes === undefined) throw new FarfieldError('E_USAGE', 'launcher ssh: this scheduler gives no list of nodes');
   // The other side's login shell reads the words once more, whatever shell it is.
-  const remote = shellWord(`exec ${shellWords(pilot)}`);
+  const remote = shellWord(` ${shellWords(pilot)}`);
+  // ssh hands no variables on; these are digits, and the job's id is only asked for being there.
+  const told = ['JOB=1', 'ENDS_AT=$FARFIELD_ENDS_AT', 'WARN_S=$FARFIELD_WARN_S'].map((text) => `FARFIELD_${text}`);
   const ssh = shellWords([...SSH, ...(options.launcherArgs ?? [])]);
   return forwarded(
-    ['pids=()', `for node in $(${nodes}); do`, `  ${ssh} -- "$node" ${remote} &`, '  pids+=($!)', 'done'],
+    [
+      'pids=()',
+      `for node in $(${nodes}); do`,
+      `  ${ssh} -- "$node" "exec env ${told.join(' ')}"${remote} &`,
+      '  pids+=($!)',
+      'done',
+    ],
     undefined,
   );
 }

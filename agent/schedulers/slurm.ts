@@ -300,7 +300,8 @@ function directives(spec: JobSpec): string[] {
     ...of('nodes', spec.nodes),
     '--ntasks-per-node=1',
     ...of('time', dayTime(spec.wallS)),
-    // A job that Slurm starts again has the same id and a block token that was redeemed: the agent submits a new one.
+    // Work of a job that waits again would wait for that job; the agent submits a new one, if there is still work. A site that
+    // starts it again all the same begins a new life of the block (kernel/states/block.ts).
     '--no-requeue',
     // To the batch shell alone, which is the launcher by then (script.ts, J1).
     `--signal=B:TERM@${options.warnS ?? BATCH_DEFAULTS.warnS}`,
