@@ -3,7 +3,7 @@
  * a scientist say to it goes through there.
  */
 import { spawn } from 'node:child_process';
-import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import t from 'tap';
@@ -47,7 +47,7 @@ function openSite(folder: string, environment: Readonly<Record<string, string>>)
 async function deploy({ folder, json }: Site, link: 'grpc' | 'ws'): Promise<string> {
   await json('operator', 'broker', 'init', '--name', NAME, '--port', '0', '--grpc-port', '0');
   await json('operator', 'broker', 'start', '--detach');
-  const made = await json('site', 'endpoint', 'init', '--name', 'here');
+  const made = await json('site', 'endpoint', 'init', '--name', 'here', '--shared', join(folder, 'cluster'));
   const endpoint = String(made.endpoint);
   await json(
     'site',
@@ -116,6 +116,7 @@ for (const link of ['grpc', 'ws'] as const) {
         for (const asked of ports) t.match(asked, `${NAME}:`);
         t.ok(proxy.bytes > 2 * 600_000, 'the data went through twice');
         t.notMatch(written(folder), PASSWORD);
+        t.ok(existsSync(join(folder, 'cluster/blocks')), 'what nodes must see lies where it was said');
       } finally {
         await site.json('site', 'endpoint', 'stop').catch(() => undefined);
         await site.json('operator', 'broker', 'stop').catch(() => undefined);

@@ -45,7 +45,7 @@ function deploy(): Record<string, unknown> {
   json('operator', 'broker', 'init', '--port', '0', '--grpc-port', '0');
   json('operator', 'broker', 'start', '--detach');
   try {
-    const made = json('site', 'endpoint', 'init', '--name', 'old');
+    const made = json('site', 'endpoint', 'init', '--name', 'old', '--shared', `${home}/shared`);
     const endpoint = String(made.endpoint);
     json('site', 'endpoint', 'join', String(json('operator', 'broker', 'invite', '--endpoint', endpoint).token));
     const { kid } = json('user', 'keys', 'new');
