@@ -274,7 +274,7 @@ async function ofLogs(context: CliContext, folder: AgentFolder): Promise<Finding
     findings.push(
       warn(
         'errors',
-        `${errors.length} errors in the last hour, the last: ${plainLine(last.text)}`,
+        `errors in the last hour: ${errors.length}, the last: ${plainLine(last.text)}`,
         'farfield endpoint logs --since 1h --level error',
       ),
     );

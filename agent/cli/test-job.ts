@@ -42,6 +42,7 @@ const CANCEL_GRACE_MS = 5000;
 /** A listing may lag behind the job's own output. */
 const AFTER_HELLO_MS = 60_000;
 const TAIL_BYTES = 4096;
+const NOT_ASKED = 'not asked yet';
 const HELLO = 'farfield-test-job hello';
 
 interface Step {
@@ -105,10 +106,10 @@ function helloScript(pilot: readonly string[], config: ResolvedAgentConfig): str
   return [
     '#!/bin/sh',
     `echo "${HELLO} $(uname -n)"`,
-    'echo "  job $FARFIELD_JOB, ends at $FARFIELD_ENDS_AT"',
+    '[ -z "$FARFIELD_JOB" ] || echo "  job $FARFIELD_JOB, ends at $FARFIELD_ENDS_AT"',
     `echo "  node: $(${shellWord(node)} --version 2>&1)" || exit 3`,
     `[ -r ${shellWord(program)} ] || { echo "  the pilot ${program.replaceAll(/["$`\\]/g, '_')} cannot be read on this node" >&2; exit 4; }`,
-    `echo "  apptainer: $(${shellWord(config.containers.apptainer)} --version 2>&1 | head -n 1)"`,
+    `echo "  apptainer: $({ ${shellWord(config.containers.apptainer)} --version || echo none on this node; } 2>/dev/null | head -n 1)"`,
     `${shellWord(node)} -e 0 || { echo "  Node does not start on this node" >&2; exit 3; }`,
     '',
   ].join('\n');
@@ -181,7 +182,7 @@ async function watch(
 ): Promise<Pick<Outcome, 'good' | 'nodes' | 'why'>> {
   const { clock, signal } = context;
   const looked: { state: JobState; asking: boolean } = {
-    state: { kind: 'unknown', why: 'not asked yet' },
+    state: { kind: 'unknown', why: NOT_ASKED },
     asking: false,
   };
   let said = '';
@@ -203,7 +204,7 @@ async function watch(
     void ask();
     const { state } = looked;
     const text = describeState(state);
-    if (text !== said) note(state.kind, text === state.kind ? undefined : text);
+    if (text !== said && text !== NOT_ASKED) note(state.kind, text === state.kind ? undefined : text);
     said = text;
     const seen = hellosIn(await readFile(o.log, 'utf8').catch(() => ''));
     if (seen.length > nodes.length) note('hello', seen.slice(nodes.length).join(', '));

@@ -12,6 +12,7 @@ import { type AgentConfig, resolveAgentConfig } from '../../agent/config.ts';
 import { type AgentFolder, agentFolder } from '../../agent/identity/folder.ts';
 import { openIdentity } from '../../agent/identity/identity.ts';
 import { createEndpoint, rootFile } from '../../agent/identity/root.ts';
+import type { AgentWatch } from '../../agent/watch.ts';
 import { type BrokerPeer, createBrokerPeer } from '../fakes/broker-peer.ts';
 import { createPilotPeer, type PilotPeer, type PilotPeerOptions } from '../fakes/pilot-peer.ts';
 import { createTestScheduler, type TestScheduler } from '../fakes/test-scheduler.ts';
@@ -39,6 +40,7 @@ export interface SiteOptions {
   readonly pilot?: Partial<PilotPeerOptions>;
   /** The scheduler tells states by itself, as batch schedulers do. */
   readonly pushes?: boolean;
+  readonly watch?: AgentWatch;
   /** What happens to a submitted block; by default a pilot dials. */
   readonly onSubmit?: (site: Site, folder: string) => void;
 }
@@ -79,7 +81,8 @@ export async function startSite(options: SiteOptions = {}): Promise<Site> {
       identity: openIdentity(folder, NOW),
       broker: { url: 'https://broker.invalid', grpc: 'https://broker.invalid', ca: '', brokerId: broker.id },
       diallers: [broker.transport.dialler],
-      scheduler,
+      scheduler: options.watch?.scheduler(scheduler) ?? scheduler,
+      ...(options.watch === undefined ? {} : { watch: options.watch }),
       models: new Map(),
       runner: { command: '/bin/false', args: [] },
       logFile: (block) => join(folder.blocks, block, 'pilot.log'),
