@@ -1,8 +1,8 @@
 /**
  * Chunk indexes that are arrays, of newer files: none at all (chunks one after the other), fixed, extensible.
  *
- * Entries stand in row-major order over the grid of the largest shape; in an extensible array the unlimited axis comes first.
- * All but the first kind have checksums.
+ * Entries stand in row-major order over the grid of the largest shape; in an extensible array the unlimited axis comes
+ * first. All but the first kind have checksums.
  */
 import { mustAddUp } from './bytes.ts';
 import type { IndexParts } from './chunks.ts';
@@ -17,6 +17,7 @@ export function arrayIndex(parts: IndexParts, at: number, chunkBytes: number): v
   else extensibleArray(parts, at);
 }
 
+/** What an array says of one chunk. `bytes` is undefined where chunks have no filters: all are then of one length. */
 interface Entry {
   readonly at: number;
   readonly bytes: number | undefined;
@@ -63,7 +64,10 @@ function block(parts: IndexParts, at: number, length: number, signature: string,
   return cursor;
 }
 
-/** A run of entries somewhere in the file; `read` brings it once. */
+/**
+ * Entry number `index` of a run: an address, and where there are filters the chunk's length (as wide as what is left)
+ * and its mask. An address of all bits set is a chunk that was never written.
+ */
 function entriesAt(parts: IndexParts, entryBytes: number, stored: Uint8Array, index: number): Entry | undefined {
   const cursor = parts.cursor(stored.subarray(index * entryBytes, (index + 1) * entryBytes));
   const at = cursor.address();
@@ -72,12 +76,17 @@ function entriesAt(parts: IndexParts, entryBytes: number, stored: Uint8Array, in
   return { at, bytes: cursor.uint(entryBytes - parts.widths.address - 4), mask: cursor.u32() };
 }
 
+/**
+ * The width of an entry is stated in the head of the array, not derived from the chunk's size: HDF5 2.0 changed the
+ * derivation, and both forms are met.
+ */
 function mustBeEntry(parts: IndexParts, entryBytes: number): void {
   const extra = entryBytes - parts.widths.address;
   const fits = parts.filtered ? extra > 4 && extra <= 12 : extra === 0;
   if (!fits) throw parts.bytes.damaged('the chunk index has entries of an impossible size');
 }
 
+/** Bits count from the highest of each byte on. */
 const bit = (bits: Uint8Array, index: number): boolean => (((bits[index >> 3] ?? 0) << (index & 7)) & 0x80) !== 0;
 
 /** Entries of a page, checked by its checksum, kept until another page is wanted: entries are asked for in order. */
@@ -113,6 +122,7 @@ function fixedArray(parts: IndexParts, at: number): void {
   if (dataAt === undefined) return;
   const pageEntries = 2 ** pageBits;
   const prefix = 6 + widths.address;
+  // Short: entries stand in the block itself, under its one checksum.
   if (count <= pageEntries) {
     const data = block(parts, dataAt, prefix + count * entryBytes + 4, 'FADB', at);
     const stored = data.take(count * entryBytes);
@@ -122,6 +132,8 @@ function fixedArray(parts: IndexParts, at: number): void {
     });
     return;
   }
+  // Long: the block has a bit for each page that was ever written, and the pages stand behind it, each with a checksum.
+  // Pages that were not written have no checksum either, hence the bits.
   const pageCount = Math.ceil(count / pageEntries);
   const bitBytes = Math.ceil(pageCount / 8);
   const filled = block(parts, dataAt, prefix + bitBytes + 4, 'FADB', at).take(bitBytes);
@@ -158,7 +170,12 @@ interface SuperFacts {
   readonly firstBlock: number;
 }
 
-/** 'EAHD', index block 'EAIB', super blocks 'EASB', data blocks 'EADB' in pages where they are long. */
+/**
+ * Grows without being moved: the first entries stand in the index block, the next in data blocks that it points to, all
+ * others in data blocks below super blocks, which grow by powers of two.
+ *
+ * 'EAHD', index block 'EAIB', super blocks 'EASB', data blocks 'EADB' in pages where they are long.
+ */
 function extensibleArray(parts: IndexParts, at: number): void {
   const { widths, bytes, mostChunks } = parts;
   const head = block(parts, at, 12 + 6 * widths.length + widths.address + 4, 'EAHD', undefined);
@@ -194,6 +211,7 @@ function extensibleArray(parts: IndexParts, at: number): void {
   eachEntry(parts, unlimited < 0 ? 0 : unlimited, entryReader(parts, array, indexAt));
 }
 
+/** Finds entries one by one. They are asked for in order, so one open super block and one page are all that is kept. */
 function entryReader(parts: IndexParts, array: Extensible, indexAt: number): (entry: number) => Entry | undefined {
   const { widths, bytes } = parts;
   const { entryBytes, inIndex, directBlocks, directSupers, supers } = array;
@@ -231,6 +249,7 @@ function entryReader(parts: IndexParts, array: Extensible, indexAt: number): (en
   };
 }
 
+/** A super block, read: the places of its data blocks. */
 interface SuperBlock {
   readonly blocks: readonly (number | undefined)[];
   /** Pages of one data block; 0 where these are not paged. */
@@ -238,6 +257,7 @@ interface SuperBlock {
   readonly filled: Uint8Array;
 }
 
+/** The bits of all data blocks stand together, in whole bytes for each, but are counted through without gaps. */
 function readSuper(parts: IndexParts, array: Extensible, at: number, facts: SuperFacts): SuperBlock {
   const { widths } = parts;
   const paged = facts.blockEntries > array.pageEntries;
@@ -250,6 +270,7 @@ function readSuper(parts: IndexParts, array: Extensible, at: number, facts: Supe
   return { blocks: Array.from({ length: facts.blocks }, () => cursor.address()), pages, filled };
 }
 
+/** One entry out of a data block, or out of the page of it that the entry stands in. */
 function dataEntry(
   parts: IndexParts,
   array: Extensible,

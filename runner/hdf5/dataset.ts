@@ -43,6 +43,7 @@ export interface StoredPlace {
 /** What was opened along with a data set. */
 type Close = (() => void)[];
 
+/** Opens the object for reading; what it opens along the way is closed with it, or at once where opening fails. */
 export function openStored(object: StoredObject, place: StoredPlace): StoredDataset {
   const { bytes } = place;
   const { shape, element, layout } = object;
@@ -66,6 +67,7 @@ export function openStored(object: StoredObject, place: StoredPlace): StoredData
   }
 }
 
+/** D2, by layout. */
 function rowsOf(object: StoredObject, shape: readonly number[], place: StoredPlace, close: Close): StoredRows {
   const { bytes } = place;
   const { layout, element, fill } = object;
@@ -90,6 +92,7 @@ function rowsOf(object: StoredObject, shape: readonly number[], place: StoredPla
   }
 }
 
+/** Reads the whole index; the decoders are compiled when their first chunk comes. */
 function openChunked(
   object: StoredObject,
   shape: readonly number[],
@@ -119,6 +122,7 @@ function openChunked(
   return chunkedRows({ bytes, table, pipeline, shape, elementBytes: element.bytes, fill });
 }
 
+/** Opens every source at once: a file that is missing is known before hours of computing, not after. */
 function openVirtual(
   { element, fill }: StoredObject,
   shape: readonly number[],

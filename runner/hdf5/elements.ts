@@ -72,6 +72,7 @@ export function parseElementType(cursor: Cursor, bytes: StoredBytes): ElementTyp
   return refused(CLASSES[kind] ?? `elements of class ${kind}`);
 }
 
+/** Bits that do not count, or a size that no typed array has, leave it undefined. */
 function integer(cursor: Cursor, size: number, bigEndian: boolean, signed: boolean): ElementType | undefined {
   const offset = cursor.u16();
   const precision = cursor.u16();
@@ -81,6 +82,7 @@ function integer(cursor: Cursor, size: number, bigEndian: boolean, signed: boole
   return READ.has(name) ? { bytes: size, name, stored: name as StoredType, bigEndian, convert: 'none' } : undefined;
 }
 
+/** A float is what its fields say, not its size: bfloat16 has two bytes as well. */
 function float(cursor: Cursor, size: number, bigEndian: boolean): ElementType | undefined {
   const [offset, precision] = [cursor.u16(), cursor.u16()];
   const [exponentAt, exponentBits, mantissaAt, mantissaBits] = [cursor.u8(), cursor.u8(), cursor.u8(), cursor.u8()];
@@ -137,6 +139,7 @@ export function convertElements(type: ElementType, stored: Uint8Array, target: U
   return -1;
 }
 
+/** IEEE binary16; every value of it is an FP32. */
 function half(bits: number): number {
   const sign = bits & 0x8000 ? -1 : 1;
   const exponent = (bits >> 10) & 31;

@@ -1,8 +1,8 @@
 /**
  * HDF5 filters by their registered number: what each is called, who undoes it here, and what its own heads say.
  *
- * Checked before anything is read: a filter that cannot be undone is an error with a name and a remedy, and no plug-in is looked
- * for anywhere but in the folder of h5wasm-plugins.
+ * Checked before anything is read: a filter that cannot be undone is an error with a name and a remedy, and no plug-in
+ * is looked for anywhere but in the folder of h5wasm-plugins.
  */
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
@@ -27,8 +27,8 @@ const FILTERS: ReadonlyMap<number, FilterFacts> = new Map<number, FilterFacts>([
 ]);
 
 /**
- * Names of filters that are met and not read, where the file does not bring one. There is a plug-in for some: bzip2's never ends on
- * a stream that was cut off, zfp's and blosc2's want half of HDF5 and a file system.
+ * Names of filters that are met and not read, where the file does not bring one. There is a plug-in for some: bzip2's
+ * never ends on a stream that was cut off, zfp's and blosc2's want half of HDF5 and a file system.
  */
 const OTHERS: ReadonlyMap<number, string> = new Map([
   [4, 'szip'],

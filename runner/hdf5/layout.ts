@@ -6,6 +6,7 @@
  */
 import { Cursor, type StoredBytes, type Widths } from './bytes.ts';
 
+/** Data in chunks of one size, found through an index. */
 export interface ChunkLayout {
   readonly kind: 'chunked';
   /** Extent of a chunk on each axis. */
@@ -20,6 +21,7 @@ export interface ChunkLayout {
   readonly plainEdges: boolean;
 }
 
+/** A stretch of another file. */
 export interface ExternalPiece {
   readonly file: string;
   readonly offset: number;
@@ -38,6 +40,7 @@ export type Layout =
 const INDEX_KINDS = [undefined, 'single', 'implicit', 'fixed', 'extensible', 'tree2'] as const;
 const MAX_EXTERNAL_PIECES = 1000;
 
+/** Reads a layout message. `rank` and `elementBytes` are what shape and type say, which chunks must fit (A1). */
 export function parseLayout(cursor: Cursor, rank: number, elementBytes: number, bytes: StoredBytes): Layout {
   const version = cursor.u8();
   if (version === 1 || version === 2) return oldest(cursor, rank, elementBytes, bytes);
@@ -79,6 +82,7 @@ function chunkedByTree(cursor: Cursor, rank: number, elementBytes: number, bytes
   return treeLayout(chunk, cursor.u32() === elementBytes, index, rank, bytes);
 }
 
+/** What versions 1 to 3 have in common. */
 function treeLayout(
   chunk: readonly number[],
   sized: boolean,
@@ -119,6 +123,7 @@ function chunked(cursor: Cursor, rank: number, elementBytes: number, bytes: Stor
   return { kind: 'chunked', chunk, index, indexKind, singleBytes, singleMask, plainEdges: (flags & 1) !== 0 };
 }
 
+/** A1. A chunk may reach beyond the data set, which the library allows too. */
 function mustBeChunk(chunk: readonly number[], rank: number, bytes: StoredBytes): void {
   if (chunk.length !== rank) throw bytes.damaged('chunks and data set differ in their number of axes');
   if (chunk.some((n) => n === 0)) throw bytes.damaged('a chunk has no extent');
@@ -149,6 +154,7 @@ export function parseExternal(
   return { kind: 'external', pieces };
 }
 
+/** A heap of zero-terminated names: its head says where the names themselves lie. */
 function localHeap(bytes: StoredBytes, widths: Widths, at: number): Uint8Array {
   const headBytes = 8 + 2 * widths.length + widths.address;
   const head = new Cursor(bytes.read(at, headBytes, 'a heap of names'), widths, (what) => bytes.damaged(what));

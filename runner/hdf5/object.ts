@@ -1,8 +1,8 @@
 /**
  * What a data set's object header says: shape, element type, filters, fill value, and where the bytes lie.
  *
- * h5wasm finds the header (groups, links) and this reads it, because the library keeps to itself what has to be checked before a
- * byte is decoded: chunk addresses, chunk sizes, filter masks.
+ * h5wasm finds the header (groups, links) and this reads it, because the library keeps to itself what has to be checked
+ * before a byte is decoded: chunk addresses, chunk sizes, filter masks.
  *
  * Invariants
  *  O1 What is not understood is refused by name, never guessed: an unknown version, a message that must be understood.
@@ -46,6 +46,7 @@ const MAX_HEADER_BYTES = 1024 * 1024;
 const MAX_HEADER_PARTS = 256;
 const MAX_FILTERS = 32;
 
+/** One statement of a header about its object. */
 interface Message {
   readonly flags: number;
   readonly body: Uint8Array;
@@ -157,6 +158,7 @@ function walk(
   }
 }
 
+/** Keeps a message, or follows it to the next part of the header. */
 function take(
   found: Map<number, Message>,
   type: number,
@@ -196,6 +198,7 @@ function sharedBody(bytes: StoredBytes, widths: Widths, type: number, message: M
   return found.body;
 }
 
+/** Version 1 has a reserved word where version 2 says whether the space is scalar, simple or null. Scalars have no axes. */
 function parseDataspace(
   cursor: Cursor,
   bytes: StoredBytes,
@@ -215,6 +218,10 @@ function parseDataspace(
   return { shape, maxShape };
 }
 
+/**
+ * In the order in which the writer applied them. Version 2 leaves the name out for the library's own filters, whose
+ * numbers are below 256, and does not pad.
+ */
 function parseFilters(cursor: Cursor, bytes: StoredBytes): StoredFilter[] {
   const version = cursor.u8();
   const count = cursor.u8();

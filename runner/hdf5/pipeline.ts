@@ -49,6 +49,7 @@ export function createPipeline(
     }
     return size;
   };
+  /** One filter; `size` is what must come out, where that is known. */
   const undo = (filter: StoredFilter, stored: Uint8Array, size: number | undefined): Uint8Array => {
     if (filter.id === SHUFFLE) return unshuffle(stored, filter.values[0] ?? 1, unshuffled);
     if (filter.id === FLETCHER32) return withoutChecksum(stored);

@@ -73,6 +73,7 @@ export function openLinked(wanted: string, folder: string, roots: readonly strin
 
 export const fileName = (path: string): string => basename(path);
 
+/** O_NONBLOCK: opening a FIFO would wait for a writer, and a device may do anything. */
 function openRegular(path: string, name: string): number {
   let fd: number;
   try {
@@ -98,6 +99,7 @@ function truePath(fd: number, path: string): string {
   }
 }
 
+/** A folder that is not there allows nothing. */
 function realFolder(root: string): string | undefined {
   try {
     return realpathSync(root);
@@ -106,6 +108,7 @@ function realFolder(root: string): string | undefined {
   }
 }
 
+/** By whole names: /data/ab is not inside /data/a. */
 function inside(path: string, folders: readonly string[]): boolean {
   return folders.some((folder) => path.startsWith(folder.endsWith(sep) ? folder : folder + sep));
 }

@@ -1,9 +1,9 @@
 /**
  * Decoders of h5wasm-plugins, each in a WebAssembly memory of its own.
  *
- * The library could load them itself, but then a decoder that a crafted chunk leads astray writes over the library's memory, and a
- * chunk that inflates without end takes all of it. Here a decoder sees its input, its output and nothing else; it has no files, no
- * clock, no threads.
+ * The library could load them itself, but then a decoder that a crafted chunk leads astray writes over the library's
+ * memory, and a chunk that inflates without end takes all of it. Here a decoder sees its input, its output and nothing
+ * else; it has no files, no clock, no threads.
  *
  * Invariants
  *  G1 Memory is bounded by what the chunk may need; a decoder that asks for more, writes beyond what it asked for, or traps, fails,
@@ -98,6 +98,7 @@ function needs(module: WasmModule): { memoryBytes: number; tableSize: number } {
   throw new DecoderFailure('the plug-in is no side module');
 }
 
+/** One instance: a page that nothing owns, the module's variables, its stack, and the heap that grows with the chunk. */
 class Sandbox {
   readonly #memory: WasmMemory;
   readonly #table: WasmTable;
@@ -141,6 +142,7 @@ class Sandbox {
     this.#fresh = new Uint8Array(this.#memory.buffer).slice(base, base + memoryBytes);
   }
 
+  /** Calls the filter as HDF5 would: it may free the input, must set size and pointer of the output, and answers the bytes made. */
   decode(input: Uint8Array, values: readonly number[], mostBytes: number): Uint8Array {
     this.#pieces.clear();
     this.#free = this.#heapStart;
@@ -168,6 +170,7 @@ class Sandbox {
     return new Uint8Array(this.#memory.buffer, outputAt, made);
   }
 
+  /** Read through a view of its own each time: growing the memory detaches the one before. */
   #u32(at: number): number {
     return new DataView(this.#memory.buffer).getUint32(at, true);
   }
@@ -188,6 +191,7 @@ class Sandbox {
     return at;
   }
 
+  /** G1, behind the call: a decoder that wrote past its pieces may have written anything. */
   #mustBeGuarded(): void {
     const memory = new Uint8Array(this.#memory.buffer);
     for (const [at, bytes] of this.#pieces) {
@@ -227,6 +231,7 @@ class Sandbox {
     return { env, 'GOT.mem': mem, 'GOT.func': func };
   }
 
+  /** Emscripten's dynamic linking: the cells of the global offset table get the module's own functions and variables. */
   #link(module: WasmModule, exports: WasmExports, base: number, got: ReadonlyMap<string, WasmGlobal>): void {
     const own = new Set(wasm.Module.exports(module).map(({ name }) => name));
     for (const [key, cell] of got) {

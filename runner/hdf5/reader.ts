@@ -1,8 +1,9 @@
 /**
  * Reads rows of a data set in an HDF5 file that nobody vouches for.
  *
- * h5wasm opens the file and finds the data set; everything from the object header on is read here, because the library drops the
- * status of failed reads in places, follows links by itself, and shows neither chunk addresses nor filter masks.
+ * h5wasm opens the file and finds the data set; everything from the object header on is read here, because the library
+ * drops the status of failed reads in places, follows links by itself, and shows neither chunk addresses nor filter
+ * masks.
  *
  * Invariants
  *  R1 Everything that can be known before reading is checked before reading: existence, kind, shape, type, filters, and every chunk's
@@ -160,7 +161,8 @@ export class Hdf5File implements Disposable {
     if (path === '/') return H5G_GROUP;
     const kind = library.call(where, (h5) => h5.get_type(this.id, path));
     if (library.refusedPath === undefined && !library.complained) return kind;
-    // Stopped on its way, the binding answers whatever its stack held, and so it would when asked for a link that is not there.
+    // Stopped on its way, the binding answers whatever its stack held, and so it would when asked for a link that is
+    // not there.
     const parent = path.slice(0, path.lastIndexOf('/')) || '/';
     if (this.#kind(parent, where) !== H5G_GROUP) return -1;
     const names = library.call(where, (h5) => h5.get_names(this.id, parent, false));
@@ -228,7 +230,7 @@ export class Hdf5File implements Disposable {
     return linked;
   }
 
-  /** A file of plain bytes that holds data of this one. */
+  /** A file of plain bytes that holds data of this one. The caller closes it: such files are opened once for each data set. */
   #external(file: string, where: string): { readonly fd: number; readonly close: () => void } {
     const opened = openLinked(file, this.#opened.folder, this.#family.roots, where);
     return { fd: opened.fd, close: () => opened[Symbol.dispose]() };

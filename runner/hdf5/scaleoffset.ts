@@ -1,8 +1,9 @@
 /**
- * The two filters that know of numbers: scaleoffset (values minus their least, in as few bits as they take) and nbit (only the bits
- * that the type uses).
+ * The two filters that know of numbers: scaleoffset (values minus their least, in as few bits as they take) and nbit
+ * (only the bits that the type uses).
  *
- * Undone here and not by the library, which trusts the lengths in a chunk: it would read beyond a chunk that lies about them.
+ * Undone here and not by the library, which trusts the lengths in a chunk: it would read beyond a chunk that lies about
+ * them.
  */
 import { DecoderFailure } from './plugin.ts';
 
@@ -24,6 +25,10 @@ interface Parameters {
   readonly fill: bigint | undefined;
 }
 
+/**
+ * Twenty numbers that the filter's `set_local` wrote: kind, factor, elements a chunk, class, bytes, sign, byte order,
+ * whether there is a fill value, and that value's bits. Kind 1 (exponents) was specified and never written.
+ */
 function parametersOf(values: readonly number[]): Parameters {
   const [kind = 0, factor = 0, count = 0, type = 0, size = 0, sign = 0, order = 0, filled = 0, ...fill] = values;
   const known =
@@ -44,7 +49,10 @@ function parametersOf(values: readonly number[]): Parameters {
   };
 }
 
-/** Undoes scaleoffset. */
+/**
+ * Undoes scaleoffset: a head of 21 bytes (bits a value, width of the least value, the least value), then the values
+ * less that one, highest bit first, packed without gaps.
+ */
 export function scaleOffset(stored: Uint8Array, values: readonly number[]): Uint8Array {
   const parameters = parametersOf(values);
   const { count, size, bigEndian } = parameters;
@@ -68,6 +76,7 @@ export function scaleOffset(stored: Uint8Array, values: readonly number[]): Uint
   return bigEndian ? reversed(out, size) : out;
 }
 
+/** Each element's bytes the other way round, in place. */
 function reversed(bytes: Uint8Array, size: number): Uint8Array {
   for (let at = 0; at < bytes.length; at += size) bytes.subarray(at, at + size).reverse();
   return bytes;
@@ -88,6 +97,8 @@ function putter(
     else view.setUint8(k, Number(BigInt.asUintN(8, value)));
   };
   if (!isFloat) return (k, raw) => set(k, raw === unset && bits > 0 ? (fill as bigint) : raw + least);
+  // Floats were multiplied by a power of ten and rounded; the library computes back in the element's own precision, so
+  // must this.
   const scale = 10 ** factor;
   const cell = new DataView(new ArrayBuffer(8));
   cell.setBigUint64(0, least, true);
@@ -122,6 +133,7 @@ function eachNarrow(body: Uint8Array, count: number, bits: number, each: (k: num
   }
 }
 
+/** The same for up to 64 bits, four times as slow: 64-bit integers are labels, not patches. */
 function eachWide(body: Uint8Array, count: number, bits: number, each: (k: number, raw: bigint) => void): void {
   let [held, have, at] = [0n, 0, 0];
   for (let k = 0; k < count; k++) {

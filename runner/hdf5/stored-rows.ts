@@ -44,6 +44,7 @@ export function fillWith(bytes: StoredBytes, target: Uint8Array, fill: Uint8Arra
   else for (let at = 0; at < target.length; at += fill.length) target.set(fill, at);
 }
 
+/** What rows in chunks are read with. */
 export interface ChunkParts {
   readonly bytes: StoredBytes;
   readonly table: ChunkTable;
@@ -84,6 +85,7 @@ export function chunkedRows(parts: ChunkParts): StoredRows {
   };
 }
 
+/** Place on a grid of the cell with this number in row-major order. */
 function unravel(index: number, grid: readonly number[]): number[] {
   const scaled = new Array<number>(grid.length).fill(0);
   for (let axis = grid.length - 1, rest = index; axis >= 0; axis--) {

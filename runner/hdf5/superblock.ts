@@ -1,8 +1,8 @@
 /**
  * The first structure of a file: where addresses count from, and how wide they are.
  *
- * h5wasm has opened the file by then and checked more (the end of the file, checksums); this reads the three facts that it does
- * not hand out.
+ * h5wasm has opened the file by then and checked more (the end of the file, checksums); this reads the three facts that
+ * it does not hand out.
  */
 import { fstatSync } from 'node:fs';
 import { mustAddUp, StoredBytes, type Widths } from './bytes.ts';
@@ -25,7 +25,8 @@ export function readSuperblock(fd: number, name: string): { readonly bytes: Stor
   if (!old)
     mustAddUp(head.subarray(0, baseAt + 4 * widths.address + 4), 'the superblock', (what) => whole.damaged(what));
   const base = Buffer.from(head).readUIntLE(baseAt, Math.min(6, widths.address));
-  // A file whose user block was cut off or added later: the library shifts every address, here nobody would notice an error.
+  // A file whose user block was cut off or added later: the library shifts every address, here nobody would notice an
+  // error.
   if (base !== at) throw whole.damaged(`the superblock lies at byte ${at} and says ${base}`);
   return { bytes: new StoredBytes(fd, at, size - at, name), widths };
 }

@@ -14,7 +14,11 @@ import type { IndexParts } from './chunks.ts';
 const MAX_DEPTH = 24;
 const NODE_HEAD_BYTES = 10;
 
-/** Version 1: 'TREE' nodes of type 1. */
+/**
+ * Version 1: 'TREE' nodes of type 1. Keys and children take turns; a key is the chunk's length, its filter mask, and
+ * the offsets of its first element, with a zero for the element's own bytes at the end. Siblings are linked too, which
+ * nothing here follows.
+ */
 export function oldTree(parts: IndexParts, root: number): void {
   const { bytes, widths, rank } = parts;
   const keyBytes = 8 + 8 * (rank + 1);
@@ -48,6 +52,7 @@ export function oldTree(parts: IndexParts, root: number): void {
   visit(root, undefined);
 }
 
+/** Whether the second comes later in row-major order (N2). */
 function rises(before: readonly number[], here: readonly number[]): boolean {
   for (let axis = 0; axis < here.length; axis++) {
     const step = (here[axis] ?? 0) - (before[axis] ?? 0);
@@ -64,9 +69,14 @@ interface Level {
   readonly total: number;
 }
 
+/** Bytes that a count of up to `limit` is written in. */
 const widthOf = (limit: number): number => Math.floor(Math.log2(Math.max(1, limit)) / 8) + 1;
 
-/** Version 2: 'BTHD', 'BTIN', 'BTLF'; records of type 10 (no filters) or 11. */
+/**
+ * Version 2: 'BTHD', 'BTIN', 'BTLF'; records of type 10 (no filters) or 11. Used where several axes are unlimited.
+ * Records stand in inner nodes too; a child is its address, its number of records and, above the lowest inner level,
+ * the number of all below it.
+ */
 export function newTree(parts: IndexParts, at: number): void {
   const { bytes, widths } = parts;
   const damaged = (what: string) => bytes.damaged(what);
@@ -80,6 +90,8 @@ export function newTree(parts: IndexParts, at: number): void {
   const root = head.address();
   const rootRecords = head.u16();
   const least = widths.address + 8 * parts.rank;
+  // A record is address, length and mask where there are filters, and eight bytes an axis: so the width of a length
+  // follows.
   const known =
     version === 0 &&
     type === (parts.filtered ? 11 : 10) &&

@@ -1,8 +1,8 @@
 /**
  * Virtual data sets: rows that are rows of other data sets, in this file or in others.
  *
- * The library fills in silence what it cannot open, so the list of sources is read here and each source is opened like any other
- * data set: every promise about a data set holds for each of its parts.
+ * The library fills in silence what it cannot open, so the list of sources is read here and each source is opened like
+ * any other data set: every promise about a data set holds for each of its parts.
  *
  * Invariants
  *  V1 Sources must be of the same element type and row shape, and be mapped row by row; a mapping that cuts rows is refused.
@@ -36,6 +36,7 @@ export interface VirtualParts {
   readonly open: (file: string, dataset: string) => VirtualSource;
 }
 
+/** Rows of a source, and the rows of the virtual data set that they are. */
 interface Mapping {
   readonly file: string;
   readonly dataset: string;
@@ -88,6 +89,7 @@ export function readMappings(
   return found;
 }
 
+/** An object of a global heap collection 'GCOL', by its number; objects stand one after the other, in eights of bytes. */
 function heapObject(
   bytes: StoredBytes,
   widths: Widths,
@@ -135,6 +137,7 @@ function selection(cursor: Cursor, bytes: StoredBytes, shape: readonly number[] 
   return rows;
 }
 
+/** What the format allows and nobody was seen to write: cheaper to copy once than to read wrong. */
 function refusal(bytes: StoredBytes, how: string): FarfieldError {
   return new FarfieldError(
     'E_HDF5',
@@ -164,6 +167,7 @@ function oldSlab(cursor: Cursor, bytes: StoredBytes): RowRuns[] {
   return first.map((axis, n) => (n === 0 ? { ...axis, stride, count: blocks } : axis));
 }
 
+/** First and last element of a block on every axis. */
 function corners(cursor: Cursor, rank: number): RowRuns[] {
   const start = Array.from({ length: rank }, () => cursor.u32());
   const end = Array.from({ length: rank }, () => cursor.u32());
@@ -266,9 +270,11 @@ function addRuns(runs: Run[], mapping: Mapping, source: VirtualSource, rows: num
   }
 }
 
+/** Number of the row that stands at position `row` of a selection. */
 const place = ({ start, stride, block }: RowRuns, row: number): number =>
   start + Math.floor(row / block) * stride + (row % block);
 
+/** One behind the last row of a selection. */
 const last = (runs: RowRuns): number =>
   runs.count === 0 || runs.block === 0 ? 0 : place(runs, runs.count * runs.block - 1) + 1;
 

@@ -163,9 +163,9 @@ export class Hdf5Writer implements Disposable {
 }
 
 /**
- * W4. HDF5 stamps every object with the time, and this build has no way to turn that off (H5Pset_obj_track_times). The library is
- * synchronous, so nothing else runs while its clock stands still. Rejected: zeroing the stamps afterwards, which means walking
- * object headers and making their checksums anew.
+ * W4. HDF5 stamps every object with the time, and this build has no way to turn that off (H5Pset_obj_track_times). The
+ * library is synchronous, so nothing else runs while its clock stands still. Rejected: zeroing the stamps afterwards,
+ * which means walking object headers and making their checksums anew.
  */
 function outOfTime<T>(run: () => T): T {
   const { now } = Date;
