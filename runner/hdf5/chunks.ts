@@ -6,7 +6,7 @@
  * Invariants
  *  K1 Every chunk lies inside the file, on the grid, and no byte belongs to two: the oldest index (a B-tree without checksums)
  *     is what most files have, and one flipped bit in it makes the library deliver other chunks, or fill values, in
- * silence.
+ *     silence.
  *  K2 A chunk without filters has exactly the length of a chunk; one with filters at most twice that and a little.
  *  K3 A filter is left out only where the writer was free to: never shuffle or a checksum, and never an unknown one.
  */
