@@ -4,10 +4,11 @@
  * The key id and the endpoint id go from person to person here, as they would by mail: never through the broker. The pin
  * holds for an hour; no check is turned off.
  */
-import { writeFileSync } from 'node:fs';
+import { readFileSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
+import { openManifest } from '#kernel/tokens/manifest.ts';
 import type { ShownModel } from './model.ts';
-import type { Stage } from './stage.ts';
+import type { Ground, Stage } from './stage.ts';
 
 export interface Deployment {
   readonly endpoint: string;
@@ -17,11 +18,24 @@ export interface Deployment {
 
 const short = (id: unknown): string => `${String(id).slice(0, 12)}…`;
 
-export async function deploy(stage: Stage, model: ShownModel, readable: readonly string[]): Promise<Deployment> {
+export async function deploy(
+  stage: Stage,
+  model: ShownModel,
+  readable: readonly string[],
+  ground?: Ground,
+): Promise<Deployment> {
   stage.note('1. An operator runs a broker. It holds no key that could make an endpoint run anything.');
   await stage.step(
     'operator',
-    ['broker', 'init', '--port', '0', '--grpc-port', '0'],
+    [
+      'broker',
+      'init',
+      ...(ground === undefined ? [] : ['--host', ground.brokerHost]),
+      '--port',
+      '0',
+      '--grpc-port',
+      '0',
+    ],
     (r) => `broker ${short(r.brokerId)} made its own CA`,
   );
   await stage.step('operator', ['broker', 'start', '--detach'], (r) => `listens on ${String(r.url)}`);
@@ -65,8 +79,9 @@ export async function deploy(stage: Stage, model: ShownModel, readable: readonly
     ['function', 'sign', model.folder, '--out', manifest],
     (r) => `${String(r.name)} ${String(r.version)}, manifest ${short(r.manifest)}`,
   );
+  if (ground !== undefined) await signWithImage(stage, ground, manifest);
   const state = String(made.state);
-  writeSite(state, endpoint, publisher.jwk, model.folder, readable);
+  writeSite(state, endpoint, publisher.jwk, model.folder, readable, ground);
   stage.note('            (the site writes policy.yaml and config.yaml)');
   await stage.step(
     'site',
@@ -81,7 +96,28 @@ export async function deploy(stage: Stage, model: ShownModel, readable: readonly
   return { endpoint, manifest };
 }
 
-function writeSite(state: string, endpoint: string, jwk: unknown, folder: string, readable: readonly string[]): void {
+/** The same manifest, with the image that it may run in. */
+async function signWithImage(stage: Stage, ground: Ground, manifest: string): Promise<void> {
+  const { oci } = await stage.step(
+    'site',
+    ['image', 'convert', `oci-archive:${ground.archive}`, '--name', 'demo'],
+    (r) => `${short(r.oci)} is ${short(r.sif)} here`,
+  );
+  const { claims } = openManifest(readFileSync(manifest), []);
+  const variants = claims.variants.map(({ name }) => ({ name, image: String(oci), runtimes: ['apptainer'] }));
+  const source = `${manifest}.json`;
+  writeFileSync(source, JSON.stringify({ ...claims, variants }));
+  await stage.step('scientist', ['function', 'sign', source, '--out', manifest], () => 'to run in this image alone');
+}
+
+function writeSite(
+  state: string,
+  endpoint: string,
+  jwk: unknown,
+  folder: string,
+  readable: readonly string[],
+  ground: Ground | undefined,
+): void {
   const policy = {
     endpoint,
     authorities: { pinned: [], publishers: [{ name: 'demo-lab', jwks: [jwk] }] },
@@ -93,12 +129,13 @@ function writeSite(state: string, endpoint: string, jwk: unknown, folder: string
         functions: { publisher: 'demo-lab', names: ['*'] },
         args: ['hdf5'],
         paths: { read: readable.map((file) => dirname(file)), write: [] },
-        runtimes: ['process'],
+        runtimes: [ground === undefined ? 'process' : 'apptainer'],
         resources: { nodes: 1, wallS: 3600 },
       },
     ],
   };
   // JSON is YAML.
-  writeFileSync(join(state, 'policy.yaml'), `${JSON.stringify(policy, undefined, 2)}\n`, { mode: 0o600 });
-  writeFileSync(join(state, 'config.yaml'), `models: [${JSON.stringify(folder)}]\n`, { mode: 0o600 });
+  const write = ground?.writeFile ?? ((path: string, text: string) => writeFileSync(path, text, { mode: 0o600 }));
+  write(join(state, 'policy.yaml'), `${JSON.stringify(policy, undefined, 2)}\n`);
+  write(join(state, 'config.yaml'), `${JSON.stringify({ models: [folder], ...ground?.config })}\n`);
 }

@@ -12,7 +12,8 @@ import { splitFile } from '../cli/args.ts';
 import { deploy } from './deploy.ts';
 import { type DataPlace, DEFAULT_MODEL, readModel, type ShownModel } from './model.ts';
 import { checkData, drawAll } from './pictures.ts';
-import { openStage, type Stage } from './stage.ts';
+import { openSlurm } from './slurm.ts';
+import { type Ground, openStage, type Stage } from './stage.ts';
 import { type Report, renderPhases, renderReport } from './summary.ts';
 import { renderTrust, renderUncertainty, type TrustReport, type UncertaintyReport } from './uncertainty.ts';
 
@@ -26,6 +27,7 @@ over 13,799 diffraction patches), verifies the endpoint's receipt, and shows how
   --truth /DATASET           what is true of them, in the same file: the answer's columns ([n, 2] px for BraggNN), or
                              [n] classes as whole numbers for a classifier
   --out DIR                  where pictures and predictions go (./farfield-demo)
+  --slurm                    on a virtual cluster: real Slurm, real Apptainer, five hosts of namespaces (root and apt)
   --json                     one JSON object as the last line
   --help
 `;
@@ -143,8 +145,8 @@ function report(
   };
 }
 
-async function demo(stage: Stage, job: Job, out: string, json: boolean): Promise<void> {
-  const { manifest } = await deploy(stage, job.model, job.uploaded ? [] : [job.samples.file]);
+async function demo(stage: Stage, job: Job, out: string, json: boolean, ground: Ground | undefined): Promise<void> {
+  const { manifest } = await deploy(stage, job.model, job.uploaded ? [] : [job.samples.file], ground);
   mkdirSync(out, { recursive: true });
   const predictions = join(out, 'predictions.h5');
   const { done, wallMs } = await runJob(stage, manifest, job, predictions);
@@ -188,6 +190,7 @@ function readOptions() {
         input: { type: 'string' },
         truth: { type: 'string' },
         out: { type: 'string' },
+        slurm: { type: 'boolean' },
         json: { type: 'boolean' },
         help: { type: 'boolean' },
       },
@@ -206,10 +209,12 @@ async function main(): Promise<number> {
   const model = readModel(values.model === undefined ? DEFAULT_MODEL : resolve(values.model));
   const job = readJob(model, values.input, values.truth);
   await checkData(job.truth === undefined ? [job.samples] : [job.samples, job.truth]);
-  const stage = openStage((line) => process.stdout.write(`${line}\n`));
+  const write = (line: string): void => void process.stdout.write(`${line}\n`);
+  const ground = values.slurm === true ? await openSlurm(write) : undefined;
+  const stage = openStage(write, ground);
   leaveClean(stage);
   try {
-    await demo(stage, job, resolve(values.out ?? 'farfield-demo'), values.json === true);
+    await demo(stage, job, resolve(values.out ?? 'farfield-demo'), values.json === true, ground);
     return 0;
   } finally {
     await stage[Symbol.asyncDispose]();

@@ -32,7 +32,21 @@ function shown(args: readonly string[], folder: string): string {
   return args.some(isToken) ? `${text}   # ff1.… on stdin` : text;
 }
 
-export function openStage(write: (line: string) => void): Stage {
+/** Where the three people are, if not all on this machine (slurm.ts). */
+export interface Ground extends AsyncDisposable {
+  /** What runs a command where this person is, with their Farfield folder and nothing else of this environment. */
+  enter(person: Person): readonly string[];
+  /** Under which a broker on the operator's host is reached. */
+  readonly brokerHost: string;
+  /** Writes a private file of the site's. */
+  writeFile(path: string, text: string): void;
+  /** Of config.yaml. */
+  readonly config: Readonly<Record<string, unknown>>;
+  /** An OCI archive, on the site's host: the image that functions run in. */
+  readonly archive: string;
+}
+
+export function openStage(write: (line: string) => void, ground?: Ground): Stage {
   const folder = mkdtempSync(join(tmpdir(), 'farfield-demo-'));
   const children = new Set<{ child: ChildProcess; detaches: boolean; ended: Promise<unknown> }>();
   let closed: Promise<void> | undefined;
@@ -46,7 +60,8 @@ export function openStage(write: (line: string) => void): Stage {
     const env = { PATH: process.env.PATH ?? '', HOME: home, FARFIELD_HOME: home, FARFIELD_PROGRESS: '1' };
     // A token goes by stdin: arguments are seen by everybody on a machine.
     const token = args.find(isToken);
-    const child = spawn(process.execPath, [cli, ...args.map((arg) => (isToken(arg) ? '-' : arg)), '--json'], {
+    const [command = '', ...before] = [...(ground?.enter(person) ?? []), process.execPath];
+    const child = spawn(command, [...before, cli, ...args.map((arg) => (isToken(arg) ? '-' : arg)), '--json'], {
       env,
       stdio: ['pipe', 'pipe', 'pipe'],
       // A group of its own: Ctrl-C is for this program, which ends its verbs in order.
@@ -78,6 +93,7 @@ export function openStage(write: (line: string) => void): Stage {
     // Either may never have started; then its verb says so, and that is no news here.
     await run('site', ['endpoint', 'stop']);
     await run('operator', ['broker', 'stop']);
+    await ground?.[Symbol.asyncDispose]();
     rmSync(folder, { recursive: true, force: true });
   };
 

@@ -1,12 +1,11 @@
 /**
  * A virtual cluster (scripts/cluster) and what a test does with it: run commands on its hosts, read their files, cut cables.
  *
- * 1. It ends with the process that opened it, however that ends: hosts wait on a FIFO of which this process holds the writing
- *    end.
+ * 1. It ends with the process that opened it, however that ends (scripts/cluster/hold.sh).
  * 2. Its hosts see this repository at its own path, read only, and run its Node.
  */
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
-import { closeSync, mkdtempSync, openSync, readFileSync, rmSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -80,38 +79,35 @@ export function clusterRefusal(): string | undefined {
 export async function openCluster(options: OpenOptions = {}): Promise<OpenedCluster> {
   const place = mkdtempSync(join(tmpdir(), 'farfield-site-'));
   const folder = join(place, 'site');
-  const fifo = join(place, 'life');
-  execFileSync('mkfifo', [fifo]);
-  // Opened for both first: a writer alone would wait for a reader.
-  const both = openSync(fifo, 'r+');
-  const life = openSync(fifo, 'w');
-  const theirs = openSync(fifo, 'r');
-  closeSync(both);
   const env = {
     PATH: process.env.PATH ?? '',
-    OWNED: '1',
     FARFIELD_CLUSTER: KEPT,
     ...(options.accounting === true ? { SLURM_ACCOUNTING: '1' } : {}),
     PACKAGES: (options.packages ?? []).join(' '),
   };
+  // A group of its own: Ctrl-C is for this program, whose end ends the cluster.
+  const keeper = spawn(join(scripts, 'hold.sh'), [folder], { env, stdio: ['pipe', 'pipe', 'pipe'], detached: true });
+  keeper.stdin.on('error', () => undefined);
+  let said = '';
+  const ready = new Promise<void>((resolve) => {
+    keeper.stdout.on('data', (chunk: Buffer) => {
+      said += chunk.toString();
+      if (said.endsWith('ready\n')) resolve();
+    });
+  });
+  const ended = finish(keeper, options.write);
   const close = async (): Promise<void> => {
-    closeSync(life);
-    const { code, stderr } = await finish(
-      spawn(join(scripts, 'down.sh'), [folder], { env, stdio: ['ignore', 'pipe', 'pipe'] }),
-    );
+    keeper.stdin.end();
+    const { code, stderr } = await ended;
     if (code !== 0) throw new Error(`the cluster did not end: ${stderr}`);
     rmSync(place, { recursive: true, force: true });
   };
-  const up = await finish(
-    spawn(join(scripts, 'up.sh'), [folder], { env, stdio: [theirs, 'pipe', 'pipe'] }),
-    options.write,
-  );
-  closeSync(theirs);
-  if (up.code !== 0) {
-    await close();
-    throw new Error(`the cluster did not come up: ${up.stderr || up.stdout}`);
+  const failed = await Promise.race([ready, ended]);
+  if (failed !== undefined) {
+    rmSync(place, { recursive: true, force: true });
+    throw new Error(`the cluster did not come up: ${failed.stderr || failed.stdout}`);
   }
-  return { ...joinCluster(folder), said: up.stdout, [Symbol.asyncDispose]: close };
+  return { ...joinCluster(folder), said, [Symbol.asyncDispose]: close };
 }
 
 /** The cluster that another process has opened at this folder. */

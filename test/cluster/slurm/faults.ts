@@ -128,8 +128,7 @@ t.test(
     cluster.cable(node, 'join');
     await until('the node is back and empty', async () => {
       const state = await cluster.sh('head', `sinfo -h -n ${node} -p gpu -o %T`);
-      const left = await cluster.sh(node, 'pgrep -fc "pilot/main|squashfuse" || true');
-      return state === 'idle' && left === '0';
+      return state === 'idle' && (await farfieldOn(cluster, node)) === '';
     });
     t.equal(await ended(job.id), 'NODE_FAIL');
   },
