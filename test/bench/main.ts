@@ -26,13 +26,13 @@ const BENCHES: Readonly<Record<string, (seconds: number) => Promise<Figures>>> =
 async function main(): Promise<number> {
   const { values, positionals } = parseArgs({
     allowPositionals: true,
-    options: { json: { type: 'boolean' }, seconds: { type: 'string' } },
+    options: { json: { type: 'boolean' }, seconds: { type: 'string' }, help: { type: 'boolean', short: 'h' } },
   });
   const [name = ''] = positionals;
   const bench = BENCHES[name];
   if (bench === undefined || positionals.length !== 1) {
     process.stderr.write(`npm run bench -- ${Object.keys(BENCHES).join(' | ')} [--json] [--seconds N]\n`);
-    return 2;
+    return values.help === true ? 0 : 2;
   }
   const root = fileURLToPath(new URL('../..', import.meta.url));
   execFileSync(process.execPath, ['scripts/build.ts'], { cwd: root, stdio: ['ignore', 'ignore', 'inherit'] });

@@ -129,12 +129,17 @@ async function main(argv: readonly string[]): Promise<number> {
     args: [...argv],
     options: {
       json: { type: 'boolean' },
+      help: { type: 'boolean', short: 'h' },
       model: { type: 'string', default: join(ROOT, 'models/braggnn') },
       real: { type: 'string', default: join(ROOT, '../shared/data/ruby-ff1-patches.h5') },
       pairs: { type: 'string', default: '15' },
     },
   });
   const print: Print = (line) => void process.stdout.write(`${line}\n`);
+  if (values.help === true) {
+    print('npm run trust -- [--json] [--model FOLDER] [--real FILE] [--pairs N]   exit 1: a bar is missed');
+    return 0;
+  }
   const data = join(values.model, 'validation.h5');
   await using model = await openTrustModel(values.model);
   const { value, digest } = model.calibration;
