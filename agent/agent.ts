@@ -18,6 +18,7 @@ import { FarfieldError } from '#kernel/errors.ts';
 import type { ResolvedPolicy, ResolvedRule } from '#kernel/policy/resolve.ts';
 import type { Refusal } from '#kernel/refusal.ts';
 import type { Measured } from '#kernel/tokens/claims.ts';
+import { openAccessDesk } from './admission/access.ts';
 import { AdmissionDesk } from './admission/admit.ts';
 import { createLaunchCheck, missingModel } from './admission/launch.ts';
 import { type Ledger, type LedgerAnswer, type LedgerEpoch, openLedger } from './admission/ledger.ts';
@@ -151,12 +152,15 @@ export class Agent implements AgentControl {
     void this.#ledger.ended.then((reason) => {
       if (reason !== undefined) this.#broken(reason);
     });
-    this.#policy = openPolicy({ path: folder.policy, endpoint, uid, log, onChange: () => this.#policyChanged() });
     const meta = await this.#openEpoch();
-    this.#drain = openDrain(this.#ledger, meta.meta, () => clock.now() / 1000);
+    const [nowS, seenS] = [() => clock.now() / 1000, Number(meta.meta.wall ?? 0) / 1000];
+    const onChange = (): void => this.#policyChanged();
+    this.#policy = openPolicy({ path: folder.policy, endpoint, uid, nowS, seenS, log, onChange });
+    this.#drain = openDrain(this.#ledger, meta.meta, nowS);
     this.#usage = await openUsage({
       ledger: this.#ledger,
-      nowS: () => clock.now() / 1000,
+      clock,
+      nowS,
       onError: (error) => log.error({ err: error }, 'node-hours not written down'),
     });
     this.#wireWork(meta.leaseEpoch);
@@ -256,8 +260,7 @@ export class Agent implements AgentControl {
         this.#blocks.touch();
         this.#link.onPack(no, pack, bytes, blobs);
       },
-      counts: (work) => this.#usage.counts(work, this.#ruleOf(work)),
-      onUsed: (work, ms) => this.#usage.add(work, this.#ruleOf(work), (work.token.claims.res.nodes * ms) / 3_600_000),
+      onUsed: (work, ms, place) => this.#usage.add(work, this.#ruleOf(work), ms, place),
       onBroken: (error) => this.#broken(error),
     });
   }
@@ -358,6 +361,7 @@ export class Agent implements AgentControl {
       ledger: this.#ledger,
       engine: this.#engine,
       desk,
+      access: openAccessDesk(this.#o, this.#policy),
       blobs: this.#blobs,
       slots: config.blocks.slots * config.blocks.shape.nodes * config.blocks.maxBlocks,
       clock,
@@ -456,6 +460,8 @@ export class Agent implements AgentControl {
   #lookAround(): void {
     const { clock, log } = this.#o;
     const now = clock.now();
+    // Asking is what ends a grant whose time is over.
+    void this.#policy.current;
     const jumpMs = this.#jumpMs();
     if (jumpMs > JUMP_MS) {
       this.#clockProblem = `the clock jumped forward by ${Math.round(jumpMs / 60_000)} minutes; check it, then run \`farfield endpoint resume\``;
@@ -541,6 +547,7 @@ export class Agent implements AgentControl {
     this.#stop.abort();
     for (const close of this.#closers) await close();
     await this.#pilots.ended;
+    await this.#usage.close();
     await this.#ledger.close();
     await this.#blobs[Symbol.asyncDispose]();
     this.#policy[Symbol.dispose]();

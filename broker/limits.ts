@@ -50,6 +50,10 @@ export const ALARM_RETENTION_S = 30 * 24 * 3600;
 export const PARTIAL_BLOB_S = 24 * 3600;
 /** An agent whose outcome could not be stored comes back after this. */
 export const DISK_FULL_RETRY_S = 15;
+/** Requests for access, and looks at them, a minute: a person who types. */
+export const MAX_ACCESS_PER_PRINCIPAL = 10;
+/** To one endpoint, from everybody. */
+export const MAX_ACCESS_PER_ENDPOINT = 60;
 /** Tickets in one page of the list. */
 export const LIST_TICKETS = 200;
 /** Packs fetched in one answer: about 16 MiB of JSON at most. */

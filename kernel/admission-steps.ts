@@ -28,18 +28,26 @@ export function hoursInScope(chain: Chain, ticket: Ticket, used = 0): Refusal | 
   );
 }
 
+/** The one command that a refused person needs; its answer is read with `access status`. */
+function askFor(endpoint: string): string {
+  return `ask its admin with: farfield access request ${endpoint}`;
+}
+
 /** The principal's key is pinned, still is, and under the name that its delegation claims. */
-export function trustRefusal(policy: ResolvedPolicy, chain: Chain, nowS: number): Refusal | undefined {
+export function trustRefusal(
+  policy: ResolvedPolicy,
+  chain: Chain,
+  nowS: number,
+  endpoint: string,
+): Refusal | undefined {
   const no = (message: string): Refusal => refusal('trust', 'E_UNTRUSTED', message);
   const { sub } = chain.delegation.claims;
   const pin = policy.authorities.pinned.get(chain.principal);
   if (pin === undefined) {
-    return no(
-      `this endpoint does not know key ${chain.principal}; its admin can run: farfield endpoint trust ${chain.principal} --sub NAME --until DATE`,
-    );
+    return no(`this endpoint does not know key ${chain.principal}; ${askFor(endpoint)}`);
   }
   if (pin.untilS + policy.clockToleranceS < nowS)
-    return no(`key ${chain.principal} was trusted until ${pin.untilS}; ask the site's admin to renew it`);
+    return no(`key ${chain.principal} was trusted until ${pin.untilS}; ${askFor(endpoint)}`);
   if (sub.iss !== 'pin' || sub.id !== pin.name)
     return no(`this endpoint knows key ${chain.principal} under another name; log in as ${pin.name}`);
   return undefined;
@@ -154,7 +162,10 @@ export function judge(
   const pin = policy.authorities.pinned.get(chain.principal);
   // trustRefusal ran before, on the same policy and clock: this is for the compiler.
   if (pin === undefined)
-    return trustRefusal(policy, chain, nowS) ?? refusal('trust', 'E_UNTRUSTED', 'this key is not trusted here');
+    return (
+      trustRefusal(policy, chain, nowS, ticket.claims.aud) ??
+      refusal('trust', 'E_UNTRUSTED', 'this key is not trusted here')
+    );
   const revoked = revocationRefusal(policy, ticket, chain, manifest);
   if (revoked !== undefined) return revoked;
   const match = matchRule(policy, matchSubject(pin.name, ticket, chain, manifest));
@@ -162,7 +173,7 @@ export function judge(
     return refusal(
       'match',
       'E_POLICY',
-      `no rule of this endpoint lets ${pin.name} run ${manifest.claims.name} ${manifest.claims.version}; ask its admin`,
+      `no rule of this endpoint lets ${pin.name} run ${manifest.claims.name} ${manifest.claims.version}; ${askFor(ticket.claims.aud)}`,
     );
   }
   const { rule } = match;
@@ -179,6 +190,7 @@ export function matchSubject(pin: string, ticket: Ticket, chain: Chain, manifest
   const { claims } = ticket;
   return {
     pin,
+    principal: chain.principal,
     manifest,
     sessionKid: chain.sessionKid,
     mayDefine: chain.delegation.claims.scope.define === true,

@@ -162,7 +162,8 @@ export function decideAdmission(input: AdmissionInput): Admission {
   }
 
   const { policy, nowS } = input;
-  const untrusted = trustRefusal(policy, chain, nowS) ?? chainTimesRefusal(policy, chain, ticket, nowS);
+  const untrusted =
+    trustRefusal(policy, chain, nowS, ticket.claims.aud) ?? chainTimesRefusal(policy, chain, ticket, nowS);
   if (untrusted !== undefined) return no(untrusted, false);
 
   const opened = openTicketManifest(input, ticket, chain);
@@ -269,7 +270,7 @@ export interface LaunchInput {
 export function decideLaunch(input: LaunchInput): Refusal | undefined {
   const { ticket, chain, manifest, policy, nowS, choice } = input;
   if (ticket.claims.exp + policy.clockToleranceS < nowS) return expiredRefusal(ticket);
-  const untrusted = trustRefusal(policy, chain, nowS);
+  const untrusted = trustRefusal(policy, chain, nowS, ticket.claims.aud);
   if (untrusted !== undefined) return untrusted;
   const judged = judge(policy, ticket, chain, manifest, nowS, {});
   if ('code' in judged) return judged;

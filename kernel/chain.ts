@@ -113,7 +113,11 @@ export function createChainCache(max: number): { open(links: readonly string[]):
 }
 
 /** Tokens that a session key signs under a delegation. */
-export type Signed = Token<'farfield-ticket+jwt'> | Token<'farfield-batch+jwt'> | Token<'farfield-cancel+jwt'>;
+export type Signed =
+  | Token<'farfield-ticket+jwt'>
+  | Token<'farfield-batch+jwt'>
+  | Token<'farfield-cancel+jwt'>
+  | Token<'farfield-access+jwt'>;
 
 /**
  * Why this chain does not carry this token, or undefined: binding first (who signed, under which delegation, as whom), then
@@ -134,7 +138,7 @@ export function bindingRefusal(chain: Chain, token: Signed): Refusal | undefined
     if (claims.sub.iss !== sub.iss || claims.sub.id !== sub.id)
       return no('the ticket and its delegation name different people');
     // A group is an issuer's word. Without a credential nobody vouches for one, and a rule could be read as if somebody had.
-    if (claims.grp !== undefined && chain.credential?.claims.grp.includes(claims.grp) !== true)
+    if ('grp' in claims && claims.grp !== undefined && chain.credential?.claims.grp.includes(claims.grp) !== true)
       return no(`no credential says that the signer is in group ${claims.grp}`);
   } else if (claims.target.principal !== chain.principal) {
     return refusal('chain', 'E_FORBIDDEN', 'a cancel is valid only under the principal that it cancels for');

@@ -44,6 +44,8 @@ export const DEFAULT_CLOCK_TOLERANCE_S = 60;
 export const HELLO_LIFE_S = 60;
 /** A signed request is good for one exchange. */
 export const REQUEST_LIFE_S = 60;
+/** A request for access, or for how one stands: whoever sends it waits for the answer. */
+export const ACCESS_LIFE_S = 300;
 /** Enrolment tokens and invitations are typed by a person within minutes. */
 export const ENROLMENT_LIFE_S = 600;
 /** Online keys are renewed by the root at least monthly. */

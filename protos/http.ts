@@ -161,6 +161,17 @@ export const RefusalEvent = T.Object({ id: Id, items: T.Array(T.Integer()), rece
 export const CancelBody = T.Object({ cancel: Token, chain: T.Array(Token, { minItems: 1, maxItems: 4 }) }, closed);
 export const CancelReply = T.Object({ id: Id, items: T.Integer() }, closed);
 
+/** A request for access, or for how one stands (farfield-access+jwt): carried to the endpoint, and its signed answer back. */
+export const AccessBody = T.Object(
+  {
+    access: T.String({ maxLength: 16 * 1024 }),
+    chain: T.Array(T.String({ maxLength: 16 * 1024 }), { minItems: 1, maxItems: 4 }),
+  },
+  closed,
+);
+/** farfield-access-answer+jwt by the endpoint's online key. */
+export const AccessAnswer = T.Object({ answer: Token }, closed);
+
 export const EndpointView = T.Object(
   {
     id: Thumbprint,
@@ -218,6 +229,7 @@ export const ROUTES = {
   cancel: { method: 'POST', url: '/v1/invocations/:id/cancel' },
   events: { method: 'GET', url: '/v1/events' },
   endpoint: { method: 'GET', url: '/v1/endpoints/:id' },
+  access: { method: 'POST', url: '/v1/endpoints/:id/access' },
   blobHead: { method: 'HEAD', url: '/v1/blobs/:digest' },
   blobGet: { method: 'GET', url: '/v1/blobs/:digest' },
   blobPut: { method: 'PUT', url: '/v1/blobs/:digest' },
@@ -232,6 +244,7 @@ export type RunningEvent = Static<typeof RunningEvent>;
 export type LogEvent = Static<typeof LogEvent>;
 export type RefusalEvent = Static<typeof RefusalEvent>;
 export type CancelBody = Static<typeof CancelBody>;
+export type AccessBody = Static<typeof AccessBody>;
 export type EndpointView = Static<typeof EndpointView>;
 export type BlobState = Static<typeof BlobState>;
 export type Invitation = Static<typeof Invitation>;

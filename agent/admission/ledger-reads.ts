@@ -31,7 +31,12 @@ export function openReads(db: DatabaseSync): (query: LedgerQuery) => LedgerAnswe
         return { kind: 'openBlobs', blobs: new Set(rows.flatMap(({ blobs }) => blobs.split(' '))) };
       }
       case 'usage':
-        return { kind: 'usage', rows: sql('select key, hours, keepUntil from usage').all() as unknown as UsageRow[] };
+        return {
+          kind: 'usage',
+          rows: sql(
+            "select key, hours, keepUntil from usage where key not like 'spent/%'",
+          ).all() as unknown as UsageRow[],
+        };
       case 'meta': {
         const rows = sql('select key, value from meta').all() as { key: string; value: string }[];
         const meta = Object.fromEntries(rows.map(({ key, value }) => [key, value]));

@@ -6,7 +6,11 @@
  *     commit: a crash forgets the attempts that run, never those that ended.
  *  U2 A ceiling is compared with what was used plus the item's own ceiling. What runs at the same moment is not reserved: items
  *     that ask for an hour and take a second would refuse each other. So the overshoot is what is in flight, no more.
+ *  U3 For the site's own account every ended lease is added up by day, block, user, account, function and model. Ceilings count
+ *     whole nodes; here a lease is its share of its node, one slot of as many as there are, so that the leases of a block and
+ *     its idle time are what the scheduler charges. Sums are written down every SPENT_MS: a crash forgets so much of them.
  */
+import type { Clock, Timer } from '#base/clock.ts';
 
 import { nodeHours } from '#kernel/policy/ceilings.ts';
 import type { ResolvedRule } from '#kernel/policy/resolve.ts';
@@ -24,16 +28,18 @@ interface Meter {
 export interface Usage {
   usedToday(rule: string, principal: string): number;
   usedByDelegation(hash: string): number;
-  /** Whether any ceiling counts hours of this ticket; false costs nothing. */
-  counts(work: Work, rule: ResolvedRule | undefined): boolean;
-  add(work: Work, rule: ResolvedRule | undefined, hours: number): void;
+  /** A lease that ended: how long it was, and where (undefined: its pilot is gone). */
+  add(work: Work, rule: ResolvedRule | undefined, ms: number, place: SpentAt | undefined): void;
   /** The ceiling that one more item of this ticket would pass. */
   refusal(work: Work, rule: ResolvedRule | undefined): Refusal | undefined;
+  /** Writes what was added up (U3). */
+  close(): Promise<void>;
 }
 
 export interface UsageOptions {
   readonly ledger: Ledger;
   readonly nowS: () => number;
+  readonly clock: Pick<Clock, 'after'>;
   readonly onError: (error: unknown) => void;
 }
 
@@ -47,6 +53,7 @@ export async function openUsage(options: UsageOptions): Promise<Usage> {
   const { ledger, nowS, onError } = options;
   const answer = await ledger.query({ kind: 'usage' });
   const used = new Map((answer.kind === 'usage' ? answer.rows : []).map(({ key, hours }) => [key, hours]));
+  const spent = createSpent(options);
   const of = (key: string): number => used.get(key) ?? 0;
 
   const metersOf = ({ ticket, token, chain }: Work, rule: ResolvedRule | undefined): Meter[] => {
@@ -89,8 +96,10 @@ export async function openUsage(options: UsageOptions): Promise<Usage> {
   return {
     usedToday: (rule, principal) => of(dayKey(nowS(), rule, principal)),
     usedByDelegation: (hash) => of(delegationKey(hash)),
-    counts: (work, rule) => metersOf(work, rule).length > 0,
-    add(work, rule, hours) {
+    close: () => spent.close(),
+    add(work, rule, ms, place) {
+      spent.add(work, ms, place);
+      const hours = (work.token.claims.res.nodes * ms) / 3_600_000;
       const rows = metersOf(work, rule).map(({ key, keepUntil }) => ({ key, hours, keepUntil }));
       if (rows.length === 0) return;
       for (const { key } of rows) used.set(key, of(key) + hours);
@@ -101,5 +110,81 @@ export async function openUsage(options: UsageOptions): Promise<Usage> {
       const over = metersOf(work, rule).find(({ key, most }) => of(key) + asked > most);
       return over === undefined ? undefined : { ...over.refusal, step: 'ceilings' };
     },
+  };
+}
+
+/** The block of a lease and the slots of its node. */
+export interface SpentAt {
+  readonly block: string;
+  readonly slots: number;
+}
+
+/** What is added up, in this order. Seconds, as everything in the ledger. */
+export const SPENT_MEASURES = ['calls', 'nodeS', 'coreS', 'gpuS'] as const;
+export const SPENT = 'spent/';
+/** Two seconds of a busy agent are one row a function and user. */
+const SPENT_MS = 2000;
+/** A site reports by the year. */
+const SPENT_KEEP_S = 400 * DAY_S;
+
+/** What one key of the account stands for; the measure is behind it. */
+export type SpentKey = readonly [
+  day: number,
+  block: string,
+  principal: string,
+  user: string,
+  account: string,
+  fn: string,
+  model: string,
+];
+
+export function readSpentKey(text: string): { readonly key: SpentKey; readonly measure: string } | undefined {
+  const cut = text.lastIndexOf('/');
+  try {
+    const key = JSON.parse(text.slice(SPENT.length, cut)) as unknown;
+    if (Array.isArray(key) && key.length === 7)
+      return { key: key as unknown as SpentKey, measure: text.slice(cut + 1) };
+  } catch {
+    // Not one of ours.
+  }
+  return undefined;
+}
+
+function createSpent({ ledger, nowS, clock, onError }: UsageOptions): {
+  add(work: Work, ms: number, place: SpentAt | undefined): void;
+  close(): Promise<void>;
+} {
+  let sums = new Map<string, number[]>();
+  let timer: Timer | undefined;
+  const flush = async (): Promise<void> => {
+    timer?.cancel();
+    timer = undefined;
+    if (sums.size === 0) return;
+    const keepUntil = Math.ceil(nowS()) + SPENT_KEEP_S;
+    const rows = [...sums].flatMap(([key, values]) =>
+      values.flatMap((hours, k) => (hours === 0 ? [] : [{ key: `${key}/${SPENT_MEASURES[k]}`, hours, keepUntil }])),
+    );
+    sums = new Map();
+    await ledger.submit({ kind: 'usage', rows }).catch(onError);
+  };
+  return {
+    add({ token, ticket, chain }, ms, place) {
+      const { res, fn, mdl } = token.claims;
+      const { id } = chain.delegation.claims.sub;
+      const model = mdl.map((each) => each.name).join('+');
+      const day = Math.floor(nowS() / DAY_S);
+      const account = res.account ?? '';
+      const key: SpentKey = [day, place?.block ?? '', ticket.principal, id, account, fn.name, model];
+      const text = `${SPENT}${JSON.stringify(key)}`;
+      const sum = sums.get(text) ?? [0, 0, 0, 0];
+      const nodeS = (res.nodes * ms) / 1000;
+      const more = [1, nodeS / Math.max(1, place?.slots ?? 1), nodeS * res.cpusPerNode, nodeS * res.gpusPerNode];
+      sums.set(
+        text,
+        sum.map((value, k) => value + (more[k] ?? 0)),
+      );
+      timer ??= clock.after(SPENT_MS, () => void flush());
+    },
+    close: flush,
   };
 }

@@ -13,6 +13,7 @@ import { readEnd } from '../last-end.ts';
 import { siteEgress } from '../network.ts';
 import { forgetStopped, noteStopped } from '../running.ts';
 import { checkStateFolder, stateAdvice } from '../state-folder.ts';
+import { registerAccess } from './access.ts';
 import {
   askRunning,
   askStatus,
@@ -30,6 +31,7 @@ import { dateOf, nowS, show, withFolder } from './show.ts';
 import { describeEnd, describeStatus } from './status.ts';
 import { trustKey } from './trust.ts';
 import { registerUpgrade } from './upgrade.ts';
+import { registerUsage } from './usage.ts';
 
 export const register: RegisterVerb = (program, context) => {
   const endpoint = program.command('endpoint').description('deploy and run an endpoint (site admins)');
@@ -41,6 +43,8 @@ export const register: RegisterVerb = (program, context) => {
   registerRestored(endpoint, context);
   registerUpgrade(endpoint, context);
   registerOperating(endpoint, context);
+  registerAccess(endpoint, context);
+  registerUsage(endpoint, context);
 };
 
 function registerInit(endpoint: Command, context: CliContext): void {

@@ -12,7 +12,7 @@ import { explainAdmission } from '#kernel/policy/explain.ts';
 import type { ResolvedPolicy } from '#kernel/policy/resolve.ts';
 import { policyJsonSchema } from '#kernel/policy/schema.ts';
 import { assertShape } from '#kernel/schema.ts';
-import { readPolicy } from '../admission/policy.ts';
+import { readGrantedPolicy } from '../admission/policy.ts';
 import { readIdentity } from '../identity/identity.ts';
 import { chooseFolder, type FolderOptions } from './common.ts';
 
@@ -57,9 +57,10 @@ function checkFile(context: CliContext, options: TestOptions, given: string | un
   const path =
     given ??
     (options.policy === undefined ? chooseFolder(context, options).policy : resolve(context.cwd, options.policy));
-  const policy = readPolicy(path, undefined, uidOf());
+  const { policy, problems } = readGrantedPolicy(path, undefined, uidOf(), context.clock.now() / 1000);
   if (json) {
-    writeJson(context.stdout, { policy: path, digest: policy.digest, rules: policy.rules.map((rule) => rule.name) });
+    const rules = policy.rules.map(({ name, grant }) => (grant === undefined ? name : `${name} (${grant.id})`));
+    writeJson(context.stdout, { policy: path, digest: policy.digest, rules, problems });
     return;
   }
   writeLine(context.stdout, `${path} is a good policy (${policy.digest.slice(0, 19)})`);
@@ -67,18 +68,24 @@ function checkFile(context: CliContext, options: TestOptions, given: string | un
     const open = rule.runtimes.has('process') ? '; its work is not contained (runtime process)' : '';
     writeLine(
       context.stdout,
-      plain(`  rule "${rule.name}": for ${[...rule.pins].join(', ')}, in ${[...rule.runtimes].join(', ')}${open}`),
+      plain(
+        `  ${titleOf(rule)}: for ${[...rule.pins].join(', ') || 'nobody but by a grant'}, in ${[...rule.runtimes].join(', ')}${open}`,
+      ),
     );
   }
   if (policy.rules.length === 0) writeLine(context.stdout, '  no rules: nothing is allowed');
+  for (const problem of problems) writeLine(context.stdout, plain(`  ${problem}`));
 }
+
+const titleOf = ({ name, grant }: ResolvedPolicy['rules'][number]): string =>
+  grant === undefined ? `rule "${name}"` : `rule "${name}" by ${grant.id}`;
 
 function testCall(context: CliContext, options: TestOptions, path: string, json: boolean): void {
   const folder = chooseFolder(context, options);
   const nowS = context.clock.now() / 1000;
   const identity = readIdentity(folder, nowS);
   const policyPath = options.policy === undefined ? folder.policy : resolve(context.cwd, options.policy);
-  const policy: ResolvedPolicy = readPolicy(policyPath, identity.endpoint, uidOf());
+  const { policy } = readGrantedPolicy(policyPath, identity.endpoint, uidOf(), nowS);
   const call = readCall(path);
   const { admission, lines } = explainAdmission({
     ticket: call.ticket,

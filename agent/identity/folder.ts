@@ -22,6 +22,10 @@ export interface AgentFolder {
   readonly broker: string;
   readonly policy: string;
   readonly config: string;
+  /** Requests for access that came in. */
+  readonly access: string;
+  /** Held by the verb that changes grants. */
+  readonly grantsLock: string;
   readonly ledger: string;
   /** Results that are too large to travel inline, until the broker has them. */
   readonly spool: string;
@@ -58,6 +62,8 @@ export function agentFolder(path: string): AgentFolder {
     broker: at('broker.json'),
     policy: at('policy.yaml'),
     config: at('config.yaml'),
+    access: at('access.json'),
+    grantsLock: at('run', 'grants'),
     ledger: at('ledger.db'),
     spool: wide('spool'),
     blobs: wide('blobs'),

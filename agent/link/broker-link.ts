@@ -22,7 +22,8 @@ import { FarfieldError } from '#kernel/errors.ts';
 import { DEFAULT_CLOCK_TOLERANCE_S, DEFAULT_RETENTION_S, PROTOCOL } from '#kernel/limits.ts';
 import type { Pack } from '#kernel/receipts.ts';
 import type { Refusal } from '#kernel/refusal.ts';
-import { type Cancel, type Deliver, farfield } from '#protos/generated/link.js';
+import { type AccessAsk, type Cancel, type Deliver, farfield } from '#protos/generated/link.js';
+import type { AccessDesk } from '../admission/access.ts';
 import type { AdmissionDesk, DeliveryAnswer } from '../admission/admit.ts';
 import type { Ledger } from '../admission/ledger.ts';
 import type { Blobs } from '../blobs.ts';
@@ -40,6 +41,7 @@ export interface BrokerLinkOptions {
   readonly ledger: Ledger;
   readonly engine: Engine;
   readonly desk: AdmissionDesk;
+  readonly access: AccessDesk;
   readonly blobs: Blobs;
   readonly slots: number;
   readonly clock: Clock;
@@ -228,11 +230,16 @@ export class BrokerLink {
   }
 
   #take(session: BrokerSession, message: LinkMessage): void {
-    const { deliver, outcomeAck, cancel } = message;
+    const { deliver, outcomeAck, cancel, accessAsk } = message;
     if (deliver !== undefined) this.#deliver(session, deliver);
     else if (outcomeAck !== undefined) this.#own(session, this.#acked(outcomeAck.packNos));
     else if (cancel !== undefined) this.#own(session, this.#cancel(session, cancel));
+    else if (accessAsk !== undefined) this.#own(session, this.#asked(session, accessAsk));
     else this.#o.log.warn({ keys: Object.keys(message) }, 'a message that a broker does not send');
+  }
+
+  async #asked(session: BrokerSession, { askNo, token, chain }: AccessAsk): Promise<void> {
+    session.send({ accessReply: { askNo, token: await this.#o.access.answer(token, chain?.links ?? []) } }, 'prompt');
   }
 
   #deliver(session: BrokerSession, deliver: Deliver): void {

@@ -99,6 +99,8 @@ export interface Driver {
   readSubmit(output: Output): SubmitReply;
   /** Live first; each next one is asked only for what the former did not know. */
   readonly sources: readonly [Source, ...Source[]];
+  /** How long jobs ran (`ranS`), over or not; where no source says so. */
+  readonly accounting?: Source;
   /** Jobs of a name, live and ended. All must answer before it is known that there is none. */
   readonly finders: readonly [Finder, ...Finder[]];
   cancel(ids: readonly string[]): SchedulerCommand;

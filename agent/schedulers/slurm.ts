@@ -231,6 +231,21 @@ function sacctJob(job: Json): SeenJob {
   };
 }
 
+/** Of all versions, with JSON or without; asked by `endpoint usage` alone. */
+const elapsed: Source = {
+  label: 'sacct',
+  batch: ACCOUNTING_IDS,
+  command: (ids) => ({ argv: ['sacct', '-X', '-P', '-n', '-o', 'JobIDRaw,ElapsedRaw', '-j', ids.join(',')] }),
+  read(output) {
+    if (output.code !== 0 || /accounting storage is disabled/i.test(output.stderr)) return failedListing(output);
+    return readColumns(output.stdout, 2, ([id = '', ran = '']) => {
+      const ranS = asNumber(ran);
+      const state = { kind: 'unknown', why: 'only its time was asked for' } as const;
+      return { id, state, ...(ranS === undefined ? {} : { ranS }) };
+    });
+  },
+};
+
 const scontrol: Source = {
   label: 'scontrol',
   batch: 1,
@@ -350,6 +365,7 @@ export function createSlurm(json = false): Driver {
       return output.code === 0 && id !== undefined ? { kind: 'submitted', id } : withoutId(output);
     },
     sources: [squeue(json), sacct(json), scontrol],
+    accounting: elapsed,
     finders: [
       {
         command: (name) => ({

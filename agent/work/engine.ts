@@ -422,18 +422,17 @@ export class Engine {
   }
 
   #started(work: Work, items: readonly number[]): void {
-    if (!this.#o.counts(work)) return;
     const now = this.#o.clock.mono();
     for (const i of items) work.leasedAt.set(i, now);
   }
 
   #release(work: Work, i: number): void {
     const since = work.leasedAt.get(i);
+    const pilot = this.#pilots.get(work.pilots[i] ?? 0);
     if (since !== undefined) {
       work.leasedAt.delete(i);
-      this.#o.onUsed(work, this.#o.clock.mono() - since);
+      this.#o.onUsed(work, this.#o.clock.mono() - since, pilot);
     }
-    const pilot = this.#pilots.get(work.pilots[i] ?? 0);
     if (pilot !== undefined) this.#count(pilot, work, -1);
   }
 

@@ -61,10 +61,8 @@ export interface EngineOptions {
   readonly onState: (work: Work, items: readonly number[], state: string, detail: string) => void;
   /** A pack is on disk: it may leave. */
   readonly onPack: (no: number, pack: Pack, bytes: number, blobs: readonly string[]) => void;
-  /** Whether somebody counts what this ticket uses. */
-  readonly counts: (work: Work) => boolean;
-  /** A lease of it ended after this long. */
-  readonly onUsed: (work: Work, ms: number) => void;
+  /** A lease of it ended after this long; its pilot, where that is still known. */
+  readonly onUsed: (work: Work, ms: number, pilot: PilotPort | undefined) => void;
   /** The ledger does not commit any more. */
   readonly onBroken: (error: unknown) => void;
 }

@@ -20,6 +20,7 @@ import { type ErrorBody, SUBMISSION_TYPE, UserBody } from '#protos/http.ts';
 import type { Asker } from './authorise.ts';
 import type { ApiContext } from './context.ts';
 import { registerOpenApi } from './openapi.ts';
+import { registerAccessRoutes } from './routes-access.ts';
 import { registerBlobRoutes } from './routes-blobs.ts';
 import { registerCallRoutes } from './routes-calls.ts';
 import { registerPeopleRoutes } from './routes-people.ts';
@@ -76,6 +77,7 @@ export async function createApiServer(context: ApiContext, options: ServerOption
   await app.register((scope, _options, done) => {
     registerPeopleRoutes(scope as ApiServer, context);
     registerCallRoutes(scope as ApiServer, context);
+    registerAccessRoutes(scope as ApiServer, context);
     registerBlobRoutes(scope as ApiServer, context);
     done();
   });

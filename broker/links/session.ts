@@ -29,6 +29,7 @@ import type { RunningBoard } from '../running.ts';
 import { packU16, packU32, unpackU16 } from '../store/columns.ts';
 import type { Payload } from '../store/payload.ts';
 import type { BrokerStore, HandedBack, StoredCancel } from '../store/store.ts';
+import { type Asks, createAsks } from './asks.ts';
 
 export interface SessionParts {
   readonly store: BrokerStore;
@@ -55,6 +56,8 @@ export interface EndpointSession {
   readonly confirmed: boolean;
   /** A cancel that was stored just now. */
   cancel(cancel: StoredCancel): void;
+  /** Passes a request for access on; resolves with the endpoint's signed answer, unread. */
+  access(token: string, links: readonly string[]): Promise<string>;
   /** Lives until the link ends. */
   serve(onStatus: (token: string) => void): Promise<SessionEnd>;
 }
@@ -71,6 +74,7 @@ class LiveSession implements EndpointSession {
   readonly pump: Pump;
   confirmed = false;
   readonly #p: SessionParts;
+  readonly #asks: Asks;
   #commands = 0;
   #room: (() => void) | undefined;
   #onStatus: (token: string) => void = () => {};
@@ -81,11 +85,16 @@ class LiveSession implements EndpointSession {
     const { endpoint, sessionEpoch, session } = facts;
     const onTrouble = (reason: unknown): void => this.#trouble(reason);
     const { store, commit, budget } = parts;
+    this.#asks = createAsks(parts.clock, (message) => session.send(message, 'prompt'));
     this.pump = createPump({ store, commit, endpoint, sessionEpoch, session, budget, onTrouble });
   }
 
   cancel({ cancelNo, token, links }: StoredCancel): void {
     this.facts.session.send({ cancel: { cancelNo, token, chain: { links: [...links] } } }, 'prompt');
+  }
+
+  access(token: string, links: readonly string[]): Promise<string> {
+    return this.#asks.ask(token, links);
   }
 
   async serve(onStatus: (token: string) => void): Promise<SessionEnd> {
@@ -102,6 +111,7 @@ class LiveSession implements EndpointSession {
       return await end;
     } finally {
       this.pump.stop();
+      this.#asks.end();
     }
   }
 
@@ -134,6 +144,7 @@ class LiveSession implements EndpointSession {
     else if (message.cancelAck !== undefined) this.#command('cancelAcked', { cancelNos: message.cancelAck.cancelNos });
     else if (message.status !== undefined) this.#status(message.status);
     else if (message.handBack !== undefined) this.#handBack(message.handBack);
+    else if (message.accessReply !== undefined) this.#asks.answered(message.accessReply);
     else throw new FarfieldError('E_PROTOCOL', `an agent does not send ${message.body ?? 'an empty message'}`);
   }
 

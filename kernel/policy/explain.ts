@@ -24,7 +24,7 @@ export function explainAdmission(input: AdmissionInput): Explanation {
     return {
       admission,
       lines: [
-        `admitted: rule "${rule.name}" lets ${pin} run ${manifest.claims.name} ${manifest.claims.version}`,
+        `admitted: rule "${rule.name}"${rule.grant === undefined ? '' : ` (by ${rule.grant.id})`} lets ${pin} run ${manifest.claims.name} ${manifest.claims.version}`,
         ...ways,
         ...misses,
       ],

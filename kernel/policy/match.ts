@@ -16,6 +16,8 @@ import { atLeast } from './version.ts';
 export interface MatchSubject {
   /** Name of the pinned key. */
   readonly pin: string;
+  /** The pinned key itself: a grant is for a key, whoever else has its name. */
+  readonly principal: string;
   readonly manifest: Manifest;
   /** The session key, and whether its delegation lets it define functions (`functions: {self: true}`). */
   readonly sessionKid: string;
@@ -80,8 +82,14 @@ type Part = Omit<Miss, 'rule'>;
 
 function missOf(rule: ResolvedRule, subject: MatchSubject, policy: ResolvedPolicy): Part | undefined {
   const { claims } = subject.manifest;
-  if (!rule.pins.has(subject.pin))
-    return { part: 'who', why: `it is for ${[...rule.pins].join(', ')}, not for ${subject.pin}` };
+  const { grant } = rule;
+  if (grant !== undefined) {
+    if (grant.kid !== subject.principal)
+      return { part: 'who', why: `grant ${grant.id} is for key ${grant.kid}, not for ${subject.principal}` };
+    if (grant.functions?.(claims.name) === false)
+      return { part: 'functions', why: `grant ${grant.id} does not cover ${claims.name}` };
+  } else if (!rule.pins.has(subject.pin))
+    return { part: 'who', why: `it is for ${[...rule.pins].join(', ') || 'granted keys'}, not for ${subject.pin}` };
   if (rule.kinds !== undefined && !rule.kinds.has(claims.kind))
     return { part: 'kinds', why: `it does not take kind ${claims.kind}` };
   return (

@@ -92,6 +92,15 @@ export interface ResolvedRule {
   readonly write: readonly string[];
   readonly runtimes: ReadonlySet<string>;
   readonly ceilings: Ceilings;
+  /** Set where the rule is there by a grant: it is for this key alone (kernel/policy/grants.ts). */
+  readonly grant?: { readonly id: string; readonly kid: string; readonly functions: Glob | undefined };
+}
+
+/** What may be granted, as the policy says it. */
+export interface GrantTemplate {
+  readonly file: string;
+  readonly rules: ReadonlySet<string>;
+  readonly maxS: number;
 }
 
 /** Sets, since every launch asks. */
@@ -115,6 +124,8 @@ export interface ResolvedPolicy {
   readonly rules: readonly ResolvedRule[];
   readonly revoked: Revoked;
   readonly onRevoke: 'finish' | 'kill';
+  /** Undefined: nothing may be granted. */
+  readonly grants?: GrantTemplate;
 }
 
 export interface ResolvePolicyOptions {
@@ -148,7 +159,15 @@ export function resolvePolicy(raw: unknown, bytes: Bytes, options: ResolvePolicy
     revoked: resolveRevoked(file.revoked ?? {}),
     // A revocation is an emergency: what a lost key started must not run on for hours unless the site says so.
     onRevoke: file.onRevoke ?? 'kill',
+    ...(file.grants === undefined ? {} : { grants: resolveGrants(file.grants, names) }),
   };
+}
+
+/** A template that names no rule of this policy would grant nothing, and nobody would notice. */
+function resolveGrants(raw: NonNullable<RawPolicy['grants']>, names: ReadonlySet<string>): GrantTemplate {
+  const stranger = raw.rules.find((rule) => !names.has(rule));
+  if (stranger !== undefined) throw bad('grants.rules', `names "${stranger}", which is no rule of this policy`);
+  return { file: raw.file ?? 'grants.json', rules: new Set(raw.rules), maxS: raw.maxS };
 }
 
 function bad(place: string, why: string): FarfieldError {
@@ -246,10 +265,12 @@ function resolveRule(rule: RawRule, place: string, authorities: Authorities): Re
       `${place}.runAs`,
       'is for multi-user agents, which come in a later version; everything runs as the agent',
     );
-  const pins = typeof rule.who.pin === 'string' ? [rule.who.pin] : rule.who.pin;
+  // A rule for granted keys names nobody: what makes it match is written in beside it by a grant.
+  const pin = 'granted' in rule.who ? [] : rule.who.pin;
+  const pins = typeof pin === 'string' ? [pin] : pin;
   const known = new Set([...authorities.pinned.values()].map((pin) => pin.name));
-  for (const pin of pins)
-    if (!known.has(pin)) throw bad(`${place}.who.pin`, `names ${pin}, whom authorities.pinned does not list`);
+  for (const name of pins)
+    if (!known.has(name)) throw bad(`${place}.who.pin`, `names ${name}, whom authorities.pinned does not list`);
   return {
     name: rule.name,
     pins: new Set(pins),

@@ -67,12 +67,13 @@ const Authorities = T.Object(
 const Who = T.Union(
   [
     T.Object({ pin: T.Union([Name, T.Array(Name, { minItems: 1, ...list })]) }, closed),
+    T.Object({ granted: T.Literal(true) }, closed),
     T.Object(
       { issuer: Name, group: T.Optional(T.String({ maxLength: 256 })), id: T.Optional(T.String({ maxLength: 256 })) },
       closed,
     ),
   ],
-  { description: 'by the name of a pinned key; by an issuer (reserved)' },
+  { description: 'by the name of a pinned key; `granted`: nobody but by a grant; by an issuer (reserved)' },
 );
 
 /** Which code: by who signed its manifest, by digest, or the session key's own (`self`, with a delegation that says `define`). */
@@ -150,6 +151,25 @@ export const Rule = T.Object(
   closed,
 );
 
+/** What an admin may give with `farfield endpoint grant`: one of these rules, narrowed, for a time. Without it: nothing. */
+const Grants = T.Object(
+  {
+    file: T.Optional(
+      T.String({
+        pattern: '^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$',
+        description: 'beside the policy; grants.json unless given. The verbs write it, nobody edits it',
+      }),
+    ),
+    rules: T.Array(T.String({ minLength: 1, maxLength: 256 }), {
+      minItems: 1,
+      ...list,
+      description: 'names of rules of this policy that may be granted',
+    }),
+    maxS: T.Integer({ minimum: 60, maximum: 3660 * 86400, description: 'the longest that one grant may last' }),
+  },
+  closed,
+);
+
 /** What the site no longer believes, by any name that a ticket can lead to. */
 const Revoked = T.Object(
   {
@@ -176,6 +196,7 @@ export const PolicyShape = T.Object(
     maxRobotLifeS: T.Optional(T.Integer({ minimum: 60, maximum: 3660 * 86400 })),
     authorities: T.Optional(Authorities),
     rules: T.Array(Rule, { maxItems: 1024, description: 'the first that matches decides; none: refused' }),
+    grants: T.Optional(Grants),
     revoked: T.Optional(Revoked),
     onRevoke: T.Optional(
       T.Enum(['finish', 'kill'], { description: 'what happens to running work that a reload revokes' }),

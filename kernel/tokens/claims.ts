@@ -387,6 +387,61 @@ export const BlockClaims = T.Object(
   closed,
 );
 
+/** What somebody asks a site for, in the asker's own words and bounded: nothing here decides anything. */
+export const AccessWish = T.Object(
+  {
+    op: T.Literal('request'),
+    functions: T.Optional(T.Array(Name, { minItems: 1, maxItems: 16 })),
+    reason: T.Optional(T.String({ minLength: 1, maxLength: 500 })),
+    forS: T.Integer({ minimum: 60, maximum: 366 * 86400 }),
+  },
+  closed,
+);
+
+/** Asks one endpoint's admin for access, or how such a request stands. Any broker carries it; it cannot change or grant it. */
+export const AccessClaims = T.Object(
+  {
+    v: T.Literal(1),
+    iss: Thumbprint,
+    sub: Subject,
+    dlg: Sha256,
+    aud: Thumbprint,
+    jti: Jti,
+    iat: Seconds,
+    exp: Seconds,
+    ask: T.Union([AccessWish, T.Object({ op: T.Literal('status') }, closed)]),
+  },
+  closed,
+);
+
+/** How one request or grant stands at the endpoint. */
+export const AccessEntry = T.Object(
+  {
+    id: T.String({ pattern: '^[rg]-[0-9a-f]{12}$' }),
+    state: T.Enum(['waiting', 'granted', 'denied', 'ended']),
+    at: Seconds,
+    until: T.Optional(Seconds),
+    rule: T.Optional(Text),
+    reason: T.Optional(T.String({ maxLength: 500 })),
+  },
+  closed,
+);
+
+/** The endpoint's signed answer: `req` is the hash of the token that asked, so an older answer cannot stand for a newer one. */
+export const AccessAnswerClaims = T.Object(
+  {
+    v: T.Literal(1),
+    iss: Thumbprint,
+    endpoint: Thumbprint,
+    aud: T.Optional(Thumbprint),
+    req: Sha256,
+    iat: Seconds,
+    refused: T.Optional(T.Object({ code: Text, message: T.String({ maxLength: 500 }) }, closed)),
+    entries: T.Array(AccessEntry, { maxItems: 16 }),
+  },
+  closed,
+);
+
 /** Schema of the claims of every `typ`. */
 export const CLAIMS = {
   'farfield-ticket+jwt': TicketClaims,
@@ -402,6 +457,8 @@ export const CLAIMS = {
   'farfield-receipt+jwt': ReceiptClaims,
   'farfield-receipts+jwt': ReceiptsClaims,
   'farfield-block+jwt': BlockClaims,
+  'farfield-access+jwt': AccessClaims,
+  'farfield-access-answer+jwt': AccessAnswerClaims,
 } as const satisfies Record<string, TSchema>;
 
 /** Types that are named now and refused until a later version defines them. */
@@ -431,6 +488,9 @@ export type HelloClaims = Static<typeof HelloClaims>;
 export type RequestClaims = Static<typeof RequestClaims>;
 export type ReceiptClaims = Static<typeof ReceiptClaims>;
 export type ReceiptsClaims = Static<typeof ReceiptsClaims>;
+export type AccessClaims = Static<typeof AccessClaims>;
+export type AccessEntry = Static<typeof AccessEntry>;
+export type AccessWish = Static<typeof AccessWish>;
 export type ReceiptStatus = Static<typeof ReceiptStatus>;
 export type Measured = Static<typeof Measured>;
 export type ResultRef = Static<typeof ResultRef>;

@@ -29,7 +29,9 @@ export interface LinkMessage {
   log?: Log;
   status?: Status;
   handBack?: HandBack;
-  readonly body?: 'challenge' | 'hello' | 'welcome' | 'bye' | 'ping' | 'pong' | 'credit' | 'deliver' | 'admitted' | 'refusal' | 'outcome' | 'outcomeAck' | 'cancel' | 'cancelAck' | 'running' | 'log' | 'status' | 'handBack';
+  accessAsk?: AccessAsk;
+  accessReply?: AccessReply;
+  readonly body?: 'challenge' | 'hello' | 'welcome' | 'bye' | 'ping' | 'pong' | 'credit' | 'deliver' | 'admitted' | 'refusal' | 'outcome' | 'outcomeAck' | 'cancel' | 'cancelAck' | 'running' | 'log' | 'status' | 'handBack' | 'accessAsk' | 'accessReply';
 }
 
 export interface Challenge {
@@ -178,6 +180,17 @@ export interface Status {
 export interface HandBack {
   handBackNo: number;
   ticket: DeliveredTicket | undefined;
+}
+
+export interface AccessAsk {
+  askNo: number;
+  token: string;
+  chain: Chain | undefined;
+}
+
+export interface AccessReply {
+  askNo: number;
+  token: string;
 }
 
 export interface PilotFrame {
@@ -357,6 +370,8 @@ export const farfield: {
   readonly Log: Codec<Log>;
   readonly Status: Codec<Status>;
   readonly HandBack: Codec<HandBack>;
+  readonly AccessAsk: Codec<AccessAsk>;
+  readonly AccessReply: Codec<AccessReply>;
   readonly PilotFrame: Codec<PilotFrame>;
   readonly PilotMessage: Codec<PilotMessage>;
   readonly PilotHello: Codec<PilotHello>;

@@ -120,11 +120,13 @@ export const farfield = $root.farfield = (() => {
         LinkMessage.prototype.log = $undefined;
         LinkMessage.prototype.status = $undefined;
         LinkMessage.prototype.handBack = $undefined;
+        LinkMessage.prototype.accessAsk = $undefined;
+        LinkMessage.prototype.accessReply = $undefined;
 
         let $oneOfFields;
 
         $Object.defineProperty(LinkMessage.prototype, "body", {
-            get: $util.oneOfGetter($oneOfFields = ["challenge", "hello", "welcome", "bye", "ping", "pong", "credit", "deliver", "admitted", "refusal", "outcome", "outcomeAck", "cancel", "cancelAck", "running", "log", "status", "handBack"]),
+            get: $util.oneOfGetter($oneOfFields = ["challenge", "hello", "welcome", "bye", "ping", "pong", "credit", "deliver", "admitted", "refusal", "outcome", "outcomeAck", "cancel", "cancelAck", "running", "log", "status", "handBack", "accessAsk", "accessReply"]),
             set: $util.oneOfSetter($oneOfFields)
         });
 
@@ -171,6 +173,10 @@ export const farfield = $root.farfield = (() => {
                 $root.farfield.Status.encode(message.status, writer.uint32(138).fork(), _depth + 1).ldelim();
             if (message.handBack != null && $Object.hasOwnProperty.call(message, "handBack"))
                 $root.farfield.HandBack.encode(message.handBack, writer.uint32(146).fork(), _depth + 1).ldelim();
+            if (message.accessAsk != null && $Object.hasOwnProperty.call(message, "accessAsk"))
+                $root.farfield.AccessAsk.encode(message.accessAsk, writer.uint32(154).fork(), _depth + 1).ldelim();
+            if (message.accessReply != null && $Object.hasOwnProperty.call(message, "accessReply"))
+                $root.farfield.AccessReply.encode(message.accessReply, writer.uint32(162).fork(), _depth + 1).ldelim();
             if (message.$unknowns != null && $Object.hasOwnProperty.call(message, "$unknowns"))
                 for (let i = 0; i < message.$unknowns.length; ++i)
                     writer.raw(message.$unknowns[i]);
@@ -328,6 +334,20 @@ export const farfield = $root.farfield = (() => {
                             break;
                         message.handBack = $root.farfield.HandBack.decode(reader, reader.size(), $undefined, _depth + 1, message.handBack);
                         message.body = "handBack";
+                        continue;
+                    }
+                case 19: {
+                        if (wireType !== 2)
+                            break;
+                        message.accessAsk = $root.farfield.AccessAsk.decode(reader, reader.size(), $undefined, _depth + 1, message.accessAsk);
+                        message.body = "accessAsk";
+                        continue;
+                    }
+                case 20: {
+                        if (wireType !== 2)
+                            break;
+                        message.accessReply = $root.farfield.AccessReply.decode(reader, reader.size(), $undefined, _depth + 1, message.accessReply);
+                        message.body = "accessReply";
                         continue;
                     }
                 }
@@ -2982,6 +3002,203 @@ export const farfield = $root.farfield = (() => {
         };
 
         return HandBack;
+    })();
+
+    farfield.AccessAsk = (function() {
+
+        const AccessAsk = function (properties) {
+            if (properties)
+                for (let keys = $Object.keys(properties), i = 0; i < keys.length; ++i)
+                    if (properties[keys[i]] != null && keys[i] !== "__proto__")
+                        this[keys[i]] = properties[keys[i]];
+        };
+
+        AccessAsk.prototype.askNo = 0;
+        AccessAsk.prototype.token = "";
+        AccessAsk.prototype.chain = $undefined;
+
+        AccessAsk.encode = function (message, writer, _depth) {
+            if (!writer)
+                writer = $Writer.create();
+            if (_depth === $undefined)
+                _depth = 0;
+            if (_depth > $util.recursionLimit)
+                throw $Error("max depth exceeded");
+            if (message.askNo != null && $Object.hasOwnProperty.call(message, "askNo") && (typeof message.askNo === "object" ? message.askNo.low || message.askNo.high : message.askNo !== 0))
+                writer.uint32(8).uint64(message.askNo);
+            if (message.token != null && $Object.hasOwnProperty.call(message, "token") && message.token !== "")
+                writer.uint32(18).string(message.token);
+            if (message.chain != null && $Object.hasOwnProperty.call(message, "chain"))
+                $root.farfield.Chain.encode(message.chain, writer.uint32(26).fork(), _depth + 1).ldelim();
+            if (message.$unknowns != null && $Object.hasOwnProperty.call(message, "$unknowns"))
+                for (let i = 0; i < message.$unknowns.length; ++i)
+                    writer.raw(message.$unknowns[i]);
+            return writer;
+        };
+
+        AccessAsk.decode = function (reader, length, _end, _depth, _target) {
+            if (!(reader instanceof $Reader))
+                reader = $Reader.create(reader);
+            if (_depth === $undefined)
+                _depth = 0;
+            if (_depth > $Reader.recursionLimit)
+                throw $Error("max depth exceeded");
+            let end, message, value;
+            if (length === $undefined)
+                end = reader.len;
+            else {
+                end = reader.pos + length;
+                if (end > reader.len)
+                    throw $RangeError("index out of range");
+                length = reader.len;
+                reader.len = end;
+            }
+            message = _target || new $root.farfield.AccessAsk();
+            while (reader.pos < end) {
+                let start = reader.pos;
+                let tag = reader.tag();
+                if (tag === _end) {
+                    _end = $undefined;
+                    break;
+                }
+                let wireType = tag & 7;
+                switch (tag >>>= 3) {
+                case 1: {
+                        if (wireType !== 0)
+                            break;
+                        if (typeof (value = reader.uint64()) === "object" ? value.low || value.high : value !== 0)
+                            message.askNo = value;
+                        else
+                            delete message.askNo;
+                        continue;
+                    }
+                case 2: {
+                        if (wireType !== 2)
+                            break;
+                        if ((value = reader.stringVerify()).length)
+                            message.token = value;
+                        else
+                            delete message.token;
+                        continue;
+                    }
+                case 3: {
+                        if (wireType !== 2)
+                            break;
+                        message.chain = $root.farfield.Chain.decode(reader, reader.size(), $undefined, _depth + 1, message.chain);
+                        continue;
+                    }
+                }
+                reader.skipType(wireType, _depth, tag);
+                if (!reader.discardUnknown) {
+                    $util.makeProp(message, "$unknowns", false);
+                    (message.$unknowns || (message.$unknowns = [])).push(reader.raw(start, reader.pos));
+                }
+            }
+            if (length !== $undefined) {
+                if (reader.pos !== end)
+                    throw $RangeError("index out of range");
+                reader.len = length;
+            }
+            if (_end !== $undefined)
+                throw $Error("missing end group");
+            return message;
+        };
+
+        return AccessAsk;
+    })();
+
+    farfield.AccessReply = (function() {
+
+        const AccessReply = function (properties) {
+            if (properties)
+                for (let keys = $Object.keys(properties), i = 0; i < keys.length; ++i)
+                    if (properties[keys[i]] != null && keys[i] !== "__proto__")
+                        this[keys[i]] = properties[keys[i]];
+        };
+
+        AccessReply.prototype.askNo = 0;
+        AccessReply.prototype.token = "";
+
+        AccessReply.encode = function (message, writer, _depth) {
+            if (!writer)
+                writer = $Writer.create();
+            if (_depth === $undefined)
+                _depth = 0;
+            if (_depth > $util.recursionLimit)
+                throw $Error("max depth exceeded");
+            if (message.askNo != null && $Object.hasOwnProperty.call(message, "askNo") && (typeof message.askNo === "object" ? message.askNo.low || message.askNo.high : message.askNo !== 0))
+                writer.uint32(8).uint64(message.askNo);
+            if (message.token != null && $Object.hasOwnProperty.call(message, "token") && message.token !== "")
+                writer.uint32(18).string(message.token);
+            if (message.$unknowns != null && $Object.hasOwnProperty.call(message, "$unknowns"))
+                for (let i = 0; i < message.$unknowns.length; ++i)
+                    writer.raw(message.$unknowns[i]);
+            return writer;
+        };
+
+        AccessReply.decode = function (reader, length, _end, _depth, _target) {
+            if (!(reader instanceof $Reader))
+                reader = $Reader.create(reader);
+            if (_depth === $undefined)
+                _depth = 0;
+            if (_depth > $Reader.recursionLimit)
+                throw $Error("max depth exceeded");
+            let end, message, value;
+            if (length === $undefined)
+                end = reader.len;
+            else {
+                end = reader.pos + length;
+                if (end > reader.len)
+                    throw $RangeError("index out of range");
+                length = reader.len;
+                reader.len = end;
+            }
+            message = _target || new $root.farfield.AccessReply();
+            while (reader.pos < end) {
+                let start = reader.pos;
+                let tag = reader.tag();
+                if (tag === _end) {
+                    _end = $undefined;
+                    break;
+                }
+                let wireType = tag & 7;
+                switch (tag >>>= 3) {
+                case 1: {
+                        if (wireType !== 0)
+                            break;
+                        if (typeof (value = reader.uint64()) === "object" ? value.low || value.high : value !== 0)
+                            message.askNo = value;
+                        else
+                            delete message.askNo;
+                        continue;
+                    }
+                case 2: {
+                        if (wireType !== 2)
+                            break;
+                        if ((value = reader.stringVerify()).length)
+                            message.token = value;
+                        else
+                            delete message.token;
+                        continue;
+                    }
+                }
+                reader.skipType(wireType, _depth, tag);
+                if (!reader.discardUnknown) {
+                    $util.makeProp(message, "$unknowns", false);
+                    (message.$unknowns || (message.$unknowns = [])).push(reader.raw(start, reader.pos));
+                }
+            }
+            if (length !== $undefined) {
+                if (reader.pos !== end)
+                    throw $RangeError("index out of range");
+                reader.len = length;
+            }
+            if (_end !== $undefined)
+                throw $Error("missing end group");
+            return message;
+        };
+
+        return AccessReply;
     })();
 
     farfield.PilotFrame = (function() {

@@ -144,7 +144,6 @@ export async function newHarness(options: HarnessOptions = {}): Promise<Harness>
     onState: (work, items, state, detail) =>
       void harness.states.push(`${work.ticket.jti} ${items.join(',')} ${state} ${detail}`),
     onPack: (no, pack) => void harness.packs.push({ no, pack }),
-    counts: () => false,
     onUsed: () => undefined,
     onBroken: (error) => {
       harness.broken = error;

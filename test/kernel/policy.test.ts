@@ -42,6 +42,7 @@ const withRule = (changes: Record<string, unknown>): ResolvedPolicy =>
 const subject = (changes: Partial<MatchSubject> = {}, manifest: Partial<ManifestClaims> = {}): MatchSubject => ({
   pin: 'alice',
   manifest: { claims: manifestClaims(manifest), digest: party.manifestDigest, signedBy: [party.publisher.kid] },
+  principal: party.principal.kid,
   sessionKid: party.session.kid,
   mayDefine: false,
   argTypes: new Set(['npy']),

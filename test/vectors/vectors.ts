@@ -200,6 +200,32 @@ const others: { [K in TokenType]?: { claims: Claims<K>; by: string } } = {
     },
     by: 'online',
   },
+  'farfield-access+jwt': {
+    claims: {
+      v: 1,
+      iss: session.kid,
+      sub: { iss: 'pin', id: 'alice' },
+      dlg: tokenHash(delegation),
+      aud: root.kid,
+      jti: JTI,
+      iat: NOW,
+      exp: NOW + 300,
+      ask: { op: 'request', functions: ['peaks/braggnn'], reason: 'beamtime in May', forS: 30 * 86400 },
+    },
+    by: 'session',
+  },
+  'farfield-access-answer+jwt': {
+    claims: {
+      v: 1,
+      iss: online.kid,
+      endpoint: root.kid,
+      aud: principal.kid,
+      req: digestOf('farfield-access+jwt'),
+      iat: NOW,
+      entries: [{ id: 'r-0123456789ab', state: 'waiting', at: NOW }],
+    },
+    by: 'online',
+  },
   'farfield-block+jwt': {
     claims: { v: 1, iss: online.kid, block: 'b1', life: 0, jti: JTI, iat: NOW, exp: NOW + 600 },
     by: 'online',
