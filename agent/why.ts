@@ -33,7 +33,9 @@ export function whyOf(
   text: string,
 ): WhyAnswer | { readonly ambiguous: readonly string[] } | undefined {
   const [id = '', item] = text.split('.');
-  const found = [...facts.works].filter((work) => work.ticket.id.startsWith(id));
+  // Read more than once below, which an iterator bears only once.
+  const works = [...facts.works];
+  const found = works.filter((work) => work.ticket.id.startsWith(id));
   if (found.length > 1) return { ambiguous: found.slice(0, 8).map((work) => work.ticket.id) };
   const [work] = found;
   if (work === undefined) return undefined;
@@ -41,7 +43,7 @@ export function whyOf(
   const items = countStates(work);
   if (i >= work.ticket.n)
     return { id: work.ticket.id, code: 'unknown', sentence: `it has ${work.ticket.n} items, no ${i}`, items };
-  return { id: work.ticket.id, item: i, ...explain(facts, work, i), items };
+  return { id: work.ticket.id, item: i, ...explain({ ...facts, works }, work, i), items };
 }
 
 /** Of a batch, the first that waits; then one that runs. */
@@ -73,9 +75,10 @@ export function endedWord(state: number): string {
   return statusName(state - ITEM.ended) ?? 'ended';
 }
 
+type Facts = WhyFacts & { readonly works: readonly Work[] };
 type Explained = Pick<WhyAnswer, 'code' | 'sentence' | 'ahead' | 'block'>;
 
-function explain(facts: WhyFacts, work: Work, i: number): Explained {
+function explain(facts: Facts, work: Work, i: number): Explained {
   const state = work.states[i] ?? 0;
   if (state >= ITEM.ended) return { code: 'done', sentence: `it is over: ${endedWord(state)}` };
   if (state === ITEM.absent) return { code: 'not-here', sentence: 'the broker has not delivered this item yet' };
@@ -109,7 +112,7 @@ function running({ pilots, nowMono }: WhyFacts, work: Work, i: number): Explaine
   };
 }
 
-function waits(facts: WhyFacts, work: Work, i: number): Explained {
+function waits(facts: Facts, work: Work, i: number): Explained {
   const { status } = facts;
   const refusal = facts.refusalOf(work);
   if (refusal !== undefined)
@@ -160,11 +163,10 @@ function noPilots(blocks: readonly BlockView[]): Explained {
 }
 
 /** A ceiling on what runs at once that is full; counted over what runs, which is what a person can see. */
-function fullGate(works: Iterable<Work>, work: Work): string | undefined {
+function fullGate(works: readonly Work[], work: Work): string | undefined {
   if (work.limits.length === 0) return undefined;
-  const all = [...works];
   for (const { name, most } of work.limits) {
-    const inside = all
+    const inside = works
       .filter(({ limits }) => limits.some((limit) => limit.name === name))
       .reduce((sum, each) => sum + countStates(each).running, 0);
     if (inside < most) continue;
@@ -185,7 +187,7 @@ function ruleName(name: string): string {
 }
 
 /** Items that were admitted before it and wait, too. Specs take turns, so it may be fewer. */
-function aheadOf(works: Iterable<Work>, work: Work, i: number): number {
+function aheadOf(works: readonly Work[], work: Work, i: number): number {
   let ahead = 0;
   for (const other of works) {
     if (other.no > work.no) continue;

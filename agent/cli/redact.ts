@@ -11,16 +11,16 @@ import { withoutSecrets } from '#base/log.ts';
 const REMOVED = '[removed]';
 const WORDS =
   'secret|token|passw(?:or)?d|passphrase|pass|pwd|api[_-]?key|access[_-]?key|private[_-]?key|credential|auth(?:orization)?|cookie|session[_-]?key|license[_-]?key';
-/** KEY=value, key: value, "key": "value", --key value; the value up to its quote, or to the next blank. */
+/** KEY=value, key: value, also inside a text that is JSON, "key": "value", --key value; the value up to its quote, or to the next blank. */
 const ASSIGNED = new RegExp(
-  `((?:[A-Za-z0-9_.-]*(?:${WORDS})[A-Za-z0-9_.-]*)["']?\\s*(?:=|:|\\s)\\s*)("(?:[^"\\\\\\n]|\\\\.)*"|'[^'\\n]*'|[^\\s"',}\\]]+)`,
+  `((?:[A-Za-z0-9_.-]*(?:${WORDS})[A-Za-z0-9_.-]*)\\\\*["']?\\s*(?:=|:|\\s)\\s*)(\\\\+"[^"\\n]*?\\\\+"|"(?:[^"\\\\\\n]|\\\\.)*"|'[^'\\n]*'|[^\\s"',}\\]\\\\]+)`,
   'gi',
 );
 const OPTION_WORD = /^--?[A-Za-z]/;
 const ADDRESS = /([a-z][a-z0-9+.-]*:\/\/)[^\s/@"']+@/gi;
 const SCHEME = /\b(Bearer|Basic)\s+[A-Za-z0-9._~+/=-]{6,}/gi;
 /** Of an Ed25519 JWK: 32 bytes. */
-const JWK_PRIVATE = /("d"\s*:\s*")[A-Za-z0-9_-]{20,}(")/g;
+const JWK_PRIVATE = /(\\*"d\\*"\s*:\s*\\*")[A-Za-z0-9_-]{20,}(\\*")/g;
 const PLAIN_WORD = /^(?:true|false|null|none|\d{1,6}|is|of|and|for|that|was|are|has|\[removed\])$/i;
 
 /** Words of sentences stay: `the token is over` names no token. */
