@@ -67,7 +67,7 @@ export function clusterRefusal(): string | undefined {
   };
   // All that a host begins with, in a namespace that ends with it.
   const trial =
-    'mount -t tmpfs none /mnt && mkdir /mnt/u /mnt/w /mnt/r && mount -t overlay -o lowerdir=/etc,upperdir=/mnt/u,workdir=/mnt/w none /mnt/r && mknod /mnt/fuse c 10 229 && : < /mnt/fuse && ip link add ff0 type veth peer name ff1';
+    'mount -t tmpfs none /mnt && mkdir /mnt/u /mnt/w /mnt/r && mount -t overlay -o lowerdir=/etc,upperdir=/mnt/u,workdir=/mnt/w none /mnt/r && mknod /mnt/fuse c 10 229 && : < /mnt/fuse && ip link add ff0 type veth peer name ff1 && setpriv --reuid=2001 --regid=2001 --clear-groups unshare -Ur true';
   if (!works('command -v mmdebstrap && command -v ip') && !works('command -v apt-get'))
     return 'mmdebstrap and iproute2 are missing, and so is apt';
   if (!works('command -v ip')) return undefined;

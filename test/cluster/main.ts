@@ -8,7 +8,7 @@
  * 3. Parts run in the network of the cluster's `desk`: that is where their scientist is.
  */
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
-import { existsSync, mkdirSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { parseArgs } from 'node:util';
@@ -22,33 +22,48 @@ interface Part {
   readonly programs: readonly string[];
   readonly accounting?: boolean;
   readonly packages?: readonly string[];
+  /** It makes a host of its own. */
+  readonly alone?: boolean;
   /** What `--quick` runs: minutes matter where every change is tested. */
   readonly quick?: readonly string[];
 }
 
 const PARTS: readonly Part[] = [{ name: 'slurm', programs: ['slurm/main-path.ts'], quick: ['slurm/main-path.ts'] }];
 
-/** A program that hangs is ended by tap, which then says which test it was in. */
+interface Chosen {
+  readonly part: Part;
+  readonly programs: readonly string[];
+  readonly quick: boolean;
+}
+
+/** A program that hangs is ended by tap, which then says in which test it was. */
 const PROGRAM_LIMIT_S = 900;
 
-async function runPart(part: Part, programs: readonly string[], tally: TapTally): Promise<void> {
+async function runPart({ part, programs, quick }: Chosen, tally: TapTally): Promise<void> {
   const began = performance.now();
   const lap = (): string => `${((performance.now() - began) / 1000).toFixed(1)} s`;
+  if (part.alone === true) {
+    for (const program of programs) await runAndReport(tally, program, []);
+    return;
+  }
   let cluster: OpenedCluster;
   try {
+    prepareImage();
     cluster = await openCluster({
       accounting: part.accounting === true,
       packages: part.packages ?? [],
       write: (text) => process.stdout.write(text),
     });
   } catch (reason) {
-    for (const program of programs) report(tally, program, [], reason);
+    // Where every change is tested, a cluster that does not come up is the machine's: no mirror in reach, no such kernel.
+    if (quick) skip(tally, part, programs, (reason as Error).message);
+    else for (const program of programs) report(tally, program, [], reason);
     return;
   }
   try {
     for (const program of programs) {
-      const { lines, code } = await runProgram(program, cluster);
-      report(tally, program, lines, code === 0 ? undefined : `exit ${code}`);
+      const pid = readFileSync(join(cluster.folder, 'desk.pid'), 'utf8').trim();
+      await runAndReport(tally, program, ['nsenter', '-t', pid, '-n', '--'], cluster.folder);
       process.stdout.write(`       ${program}: until ${lap()}\n`);
     }
   } finally {
@@ -78,16 +93,40 @@ function report(tally: TapTally, program: string, lines: readonly string[], fail
     for (const shown of tally.feed(line)) process.stdout.write(`${shown}\n`);
 }
 
+function skip(tally: TapTally, part: Part, programs: readonly string[], reason: string): void {
+  const line = reason.replaceAll(/[\s#]+/g, ' ').trim();
+  for (const program of programs) report(tally, program, [`ok 1 - ${part.name} # SKIP ${line}`], undefined);
+}
+
+async function runAndReport(
+  tally: TapTally,
+  program: string,
+  enter: readonly string[],
+  folder?: string,
+): Promise<void> {
+  const { lines, code } = await runProgram(program, enter, folder);
+  report(tally, program, lines, code === 0 ? undefined : `exit ${code}`);
+}
+
 async function runProgram(
   program: string,
-  { folder }: OpenedCluster,
+  enter: readonly string[],
+  folder: string | undefined,
 ): Promise<{ readonly lines: readonly string[]; readonly code: number }> {
-  const pid = spawnSync('cat', [join(folder, 'desk.pid')], { encoding: 'utf8' }).stdout.trim();
-  const child = spawn(
-    'nsenter',
-    ['-t', pid, '-n', '--', process.execPath, ...process.execArgv, join(import.meta.dirname, program), folder],
-    { cwd: REPO, env: { ...process.env, TAP_TIMEOUT: String(PROGRAM_LIMIT_S) }, stdio: ['ignore', 'pipe', 'inherit'] },
-  );
+  const [file = '', ...words] = program.split(' ');
+  const [command = '', ...argv] = [
+    ...enter,
+    process.execPath,
+    ...process.execArgv,
+    join(import.meta.dirname, file),
+    ...(folder === undefined ? [] : [folder]),
+    ...words,
+  ];
+  const child = spawn(command, argv, {
+    cwd: REPO,
+    env: { ...process.env, TAP_TIMEOUT: String(PROGRAM_LIMIT_S) },
+    stdio: ['ignore', 'pipe', 'inherit'],
+  });
   running = child;
   const exit = new Promise<number>((resolve, reject) => {
     child.once('error', reject);
@@ -125,18 +164,17 @@ async function main(): Promise<number> {
     process.stderr.write(`there is no part ${unknown}; there are ${PARTS.map(({ name }) => name).join(', ')}\n`);
     return 2;
   }
+  const quick = values.quick === true;
   const chosen = PARTS.filter(({ name }) => only?.includes(name) ?? true)
-    .map((part) => ({ part, programs: values.quick === true ? (part.quick ?? []) : part.programs }))
+    .map((part) => ({ part, programs: quick ? (part.quick ?? []) : part.programs, quick }))
     .filter(({ programs }) => programs.length > 0);
   const tally = createTapTally(chosen.flatMap(({ programs }) => programs));
   const refusal = clusterRefusal();
   for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => running?.kill('SIGTERM'));
-  for (const { part, programs } of chosen) {
-    process.stdout.write(`\n${part.name}\n`);
-    if (refusal === undefined) {
-      prepareImage();
-      await runPart(part, programs, tally);
-    } else for (const program of programs) report(tally, program, [`ok 1 - ${part.name} # SKIP ${refusal}`], undefined);
+  for (const each of chosen) {
+    process.stdout.write(`\n${each.part.name}\n`);
+    if (refusal === undefined) await runPart(each, tally);
+    else skip(tally, each.part, each.programs, refusal);
   }
   const { lines, failed } = closingLines(tally.account(), 0);
   process.stdout.write(`${lines.join('\n')}\n`);
