@@ -51,5 +51,10 @@ export const LOG_CHUNK_BYTES = 16 * KiB;
 
 /** After a stop: outcomes wait this long for their acknowledgement. */
 export const FAREWELL_MS = 5000;
+/**
+ * A pilot whom no agent ever took gives its node back after this, if its grace is not shorter: a firewall in the way stays in
+ * the way, and everybody who waits should read why.
+ */
+export const FIRST_CONTACT_S = 120;
 /** The agent is on the same machine: it is back within its start, or it is away for long. */
 export const PILOT_BACKOFF = { firstMs: 50, maxMs: 2000 } as const;

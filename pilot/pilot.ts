@@ -27,7 +27,7 @@ import type { CancelLeases, HeldLease, Launch, Stop } from '#protos/generated/li
 import type { Gpus } from './gpus.ts';
 import { type Prepared, prepareLaunch } from './launch.ts';
 import { heldOf, type Lease, leaseId } from './lease.ts';
-import { ANNOUNCE_AFTER_MS, FAREWELL_MS, LOG_CHUNK_BYTES, PILOT_BACKOFF } from './limits.ts';
+import { ANNOUNCE_AFTER_MS, FAREWELL_MS, FIRST_CONTACT_S, LOG_CHUNK_BYTES, PILOT_BACKOFF } from './limits.ts';
 import type { PilotLogger } from './log.ts';
 import { measuredOf } from './measured.ts';
 import { createOutcomes, type Outcome, type Outcomes } from './outcomes.ts';
@@ -210,9 +210,10 @@ export class Pilot {
   #startGrace(): void {
     const { block, clock } = this.#parts;
     this.#graceTimer?.cancel();
-    this.#graceTimer = clock.after(block.graceS * 1000, () => {
+    const graceS = this.#welcomed ? block.graceS : Math.min(block.graceS, FIRST_CONTACT_S);
+    this.#graceTimer = clock.after(graceS * 1000, () => {
       const tried = this.#trouble === undefined ? '' : `; tried ${this.#trouble}`;
-      this.#end.abort(`no agent for ${block.graceS} s${tried}`);
+      this.#end.abort(`no agent for ${graceS} s${tried}`);
     });
   }
 

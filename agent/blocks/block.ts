@@ -133,17 +133,21 @@ export function nextBlock(
   }
   for (const { group, demands, users } of waiting.values()) {
     const own = blocks.filter((block) => block.group.key === group.key);
-    if (full && own.length === 0) {
-      const idle = blocks.find((block) => isIdle(options, block));
-      if (idle !== undefined) return { giveWay: idle };
-    }
-    if (!full && wanted(options, demands, own, takes) > 0) return { group, users: [...users] };
+    if (wanted(options, demands, own, takes) === 0) continue;
+    if (!full) return { group, users: [...users] };
+    // It has nothing to do and was offered this: it is another group's, or too near its end.
+    const idle = blocks.find((block) => isIdle(options, block));
+    if (idle !== undefined) return { giveWay: idle };
   }
   return !full && blocks.length < floor ? { group: groups.base, users: [] } : undefined;
 }
 
-function isIdle({ engine }: BlocksOptions, { state, pilots }: Block): boolean {
-  return state === 'running' && [...pilots].every((no) => engine.heldBy(no) === 0);
+/** Its pilots are here and have nothing to do; one that just lost them is not idle. */
+function isIdle({ engine, pilots: links }: BlocksOptions, { state, pilots }: Block): boolean {
+  const { isConnected } = links();
+  return (
+    state === 'running' && pilots.size > 0 && [...pilots].every((no) => isConnected(no) && engine.heldBy(no) === 0)
+  );
 }
 
 function wanted(options: BlocksOptions, demands: readonly Demand[], own: readonly Block[], takes: Takes): number {

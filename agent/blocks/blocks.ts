@@ -191,7 +191,7 @@ export class Blocks {
     if (this.#blocks.size >= this.#floor) this.#floor = Math.min(this.#floor, this.#o.minBlocks);
     if (next === undefined) return;
     if ('giveWay' in next) {
-      this.#own(this.#stop(next.giveWay, 'work of another account or queue waits'));
+      this.#own(this.#stop(next.giveWay, 'work waits that it may not take, or could not end'));
       return;
     }
     this.#starting = true;
@@ -329,6 +329,11 @@ export class Blocks {
       await this.#write(block);
       await applied;
       log.info({ block: id, job: block.job, users }, 'block submitted');
+      const text = waitingText(scheduler.name, block.job, { kind: 'queued', reason: 'just submitted' });
+      if (text !== undefined && COMING.has(block.state) && scheduler.onState !== undefined) {
+        block.detail = text;
+        this.#o.onWaiting(group, text);
+      }
     } catch (cause) {
       // The next life asks whether there is a job.
       if (!this.#stopping)

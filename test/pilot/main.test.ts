@@ -64,6 +64,22 @@ t.test(
   },
 );
 
+t.test(
+  'an agent on another host that is gone for good: its pilot ends after its grace, with all that it started',
+  async (t) => {
+    const agent = await openFakeAgent({ runner: RUNNER, tls: true, graceS: 2 });
+    const { exit, errors } = start([agent.folder]);
+    await agent.connected();
+    agent.launch([act(1, { do: 'sleep', ms: 600_000 })]);
+    await agent.until('it runs', () => agent.messages.some((m) => m.started?.state === 'running'));
+    await agent.down();
+    t.equal(await exit, 0);
+    t.match(errors(), /no agent for 2 s; tried tls: 127\.0\.0\.1:\d+: ECONNREFUSED/);
+    t.equal(processesIn(agent.folder), 0);
+    await agent.close();
+  },
+);
+
 t.test('a pilot that reaches nobody ends after its grace and names every address with its reason', async (t) => {
   const agent = await openFakeAgent({ runner: RUNNER, tls: true, graceS: 1 });
   const { port } = splitAddress(agent.block.tls?.addresses[1] ?? '');

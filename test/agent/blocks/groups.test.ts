@@ -23,7 +23,8 @@ t.test('work of another account or queue goes to a block of its own, and is char
       const { account, queue } = s.scheduler.submitted.at(-1)?.shape ?? {};
       const pilot = createPilotPeer(folder, { clock: s.clock, random: systemRandom });
       pilots.push({ pilot, account, queue });
-      void pilot.dial();
+      // One that was on its way when the site ended meets nobody.
+      pilot.dial().catch(() => undefined);
     },
   });
   const rule = {
@@ -71,7 +72,9 @@ t.test('when no more blocks may live, an idle one gives way to work that none of
     config: { blocks: { scheduler: 'slurm', slots: 2, maxBlocks: 1, idleS: 86_400 } },
     onSubmit: (s, folder) => {
       folders.push(folder);
-      void createPilotPeer(folder, { clock: s.clock, random: systemRandom, auto: true }).dial();
+      createPilotPeer(folder, { clock: s.clock, random: systemRandom, auto: true })
+        .dial()
+        .catch(() => undefined);
     },
   });
   const rule = { who: { pin: 'alice' }, functions: { publisher: 'lab', names: ['test/*'] }, runtimes: ['process'] };

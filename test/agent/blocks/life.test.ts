@@ -226,7 +226,10 @@ t.test('blocks are kept and begun as the site wants, and one serves one call whe
   const config: AgentConfig = { blocks: { minBlocks: 1, initBlocks: 2, maxBlocks: 4, idleS: 60 } };
   await using site = await batchSite({
     config,
-    onSubmit: (s, folder) => void createPilotPeer(folder, { clock: s.clock, random: systemRandom, auto: true }).dial(),
+    onSubmit: (s, folder) =>
+      createPilotPeer(folder, { clock: s.clock, random: systemRandom, auto: true })
+        .dial()
+        .catch(() => undefined),
   });
   await site.until(
     'two at the start',
@@ -240,9 +243,24 @@ t.test('blocks are kept and begun as the site wants, and one serves one call whe
   await using each = await batchSite({
     config: { blocks: { perCall: true, maxBlocks: 8, slots: 4 } },
     onSubmit: (s, folder) =>
-      void createPilotPeer(folder, { clock: s.clock, random: systemRandom, auto: true, slots: 4 }).dial(),
+      createPilotPeer(folder, { clock: s.clock, random: systemRandom, auto: true, slots: 4 })
+        .dial()
+        .catch(() => undefined),
   });
   each.broker.deliver(noopBatch(each.party, 5, { run }).part([0, 1, 2, 3, 4]));
   await each.until('all are done', () => statuses(each).length === 5, 100);
   t.equal(each.scheduler.submitted.length, 5);
+});
+
+t.test('who waits reads what for: the job at once, then the scheduler’s own reason', async (t) => {
+  await using site = await batchSite({ onSubmit: () => undefined });
+  site.broker.deliver(single(site.party, 'x', { run }));
+  const told = (words: RegExp) => () =>
+    site.broker.running.some(({ state, detail }) => state === 'waiting' && words.test(detail));
+  await site.until('the job', told(/waiting for nodes: job job 1 of test, just submitted/));
+  site.scheduler.say('job 1', { kind: 'queued', reason: 'Priority', startsAtMs: 1_800_000_000_000 });
+  await site.until('the reason', told(/job 1 of test, Priority, expected 2027-01-15T08:00:00/));
+  site.scheduler.say('job 1', { kind: 'held', reason: 'JobHeldAdmin' });
+  await site.until('the hold', told(/is held: JobHeldAdmin/));
+  t.match(site.agent.status().blocks, [{ state: 'held', detail: /JobHeldAdmin/ }]);
 });
