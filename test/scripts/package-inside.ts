@@ -3,7 +3,7 @@
  * nothing imported but Node. Prints one JSON object.
  */
 import { execFileSync, spawnSync } from 'node:child_process';
-import { readFileSync, writeFileSync } from 'node:fs';
+import { readFileSync, statSync, writeFileSync } from 'node:fs';
 
 const [, , tree = '', home = ''] = process.argv;
 
@@ -93,6 +93,17 @@ function writable(): boolean {
 }
 
 const model = `${tree}/models/braggnn`;
+
+/** What a job array does: two shards, made one. */
+function shards(): Ran[] {
+  const job = ['--model', model, '--input', `${model}/validation.h5:/patches`, '--out', `${home}/shards`];
+  return [
+    run('farfield-runner', 'user', 'batch', ...job, '--shard', '0/2'),
+    run('farfield-runner', 'user', 'batch', ...job, '--shard', '1/2'),
+    run('farfield-runner', 'user', 'merge', `${home}/shards`, '--out', `${home}/merged.h5`),
+  ];
+}
+
 process.stdout.write(
   `${JSON.stringify({
     uid: process.getuid?.(),
@@ -101,6 +112,8 @@ process.stdout.write(
     packaged: execFileSync('/bin/ls', ['/bin'], { encoding: 'utf8' }).trim().split('\n'),
     version: run('farfield', 'user', '--version'),
     selftest: run('farfield-runner', 'user', 'selftest', '--model', model),
+    shards: shards(),
+    merged: statSync(`${home}/merged.h5`).size,
     noop: deploy(),
   })}\n`,
 );

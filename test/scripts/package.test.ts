@@ -303,6 +303,8 @@ t.test(
     t.match(found.version, { code: 0 });
     // stderr is where ONNX Runtime would complain that it cannot send home what ran.
     t.match(found.selftest, { code: 0, out: /"golden":"passed"/, err: /^$/ });
+    t.match(found.shards, [{ code: 0 }, { code: 0 }, { code: 0 }]);
+    t.ok((found.merged as number) > 13_799 * 2 * 4, 'two shards of the validation set made one file');
     t.match(found.noop, { receipt: { verified: true } });
   },
 );

@@ -49,7 +49,14 @@ t.test('systemd finds nothing to say about any unit', { skip: analyser() }, asyn
 t.test('each says that it is ready by itself, is watched, and is not started for ever', async (t) => {
   t.strictSame(units.toSorted(), ['farfield-agent.service', 'farfield-agent@.service', 'farfield-broker.service']);
   for (const unit of units) {
-    for (const line of ['Type=notify', 'NotifyAccess=all', 'StartLimitBurst=5', 'UMask=0077', 'WatchdogSec=120'])
+    for (const line of [
+      'Type=notify',
+      'NotifyAccess=all',
+      'StartLimitBurst=5',
+      'UMask=0077',
+      'Restart=on-failure',
+      'WatchdogSec=120',
+    ])
       t.match(text(unit), new RegExp(`^${line}$`, 'm'), `${unit}: ${line}`);
   }
   for (const unit of units.filter((name) => name.includes('agent')))
