@@ -5,9 +5,12 @@ import { connect as tlsConnect } from 'node:tls';
 import t from 'tap';
 import '../../leaks.ts';
 import { systemClock } from '#base/clock.ts';
+import { MAX_OPENING_PER_ORIGIN, serveLinks } from '#base/link/accept.ts';
+import { type PilotMessage, pilotCodec } from '#base/link/messages.ts';
 import type { Link } from '#base/link/seam.ts';
 import { tlsAcceptor } from '#base/link/tls.ts';
 import { certificatePin, splitAddress, tlsDialler } from '#base/link/tls-dial.ts';
+import { systemRandom } from '#base/random.ts';
 import { testTls } from '../../fakes/tls.ts';
 
 const quiet = new AbortController().signal;
@@ -150,3 +153,34 @@ t.test(
     await agent[Symbol.asyncDispose]();
   },
 );
+
+t.test('one address holds a share of the turns for a hello, not all of them', async (t) => {
+  const agent = await open();
+  const serving = serveLinks<PilotMessage, undefined>(agent, {
+    codec: pilotCodec,
+    clock: systemClock,
+    random: systemRandom,
+    acceptor: 'endpoint',
+    times: { handshakeMs: 60_000 },
+    verify: () => Promise.reject(new Error('nobody says hello here')),
+    onSession: () => Promise.resolve(),
+    onError: () => undefined,
+  });
+  const dialler = tlsDialler({ where: () => ({ addresses: [`127.0.0.1:${agent.port}`], pin }), clock: systemClock });
+  const links: Link[] = [];
+  for (let k = 0; k < MAX_OPENING_PER_ORIGIN + 4; k += 1) links.push(await dialler.dial(quiet));
+  const first = await Promise.all(
+    links.map(async (link) => {
+      for await (const frame of link.frames) {
+        const [message] = pilotCodec.decode(frame);
+        return message?.bye?.code ?? message?.body;
+      }
+      return undefined;
+    }),
+  );
+  t.equal(first.filter((word) => word === 'challenge').length, MAX_OPENING_PER_ORIGIN);
+  t.equal(first.filter((word) => word === 'E_BUSY').length, 4, 'the rest is told to come again');
+  for (const link of links) link.close();
+  await agent[Symbol.asyncDispose]();
+  await serving;
+});
