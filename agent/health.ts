@@ -70,24 +70,30 @@ export async function openHealth(options: HealthOptions): Promise<Health> {
 }
 
 async function listen(server: Server, { config, socket }: HealthOptions): Promise<string> {
-  const failed = once(server, 'error').then(([error]) => {
-    throw new FarfieldError('E_USAGE', `health.listen ${config.listen}: ${(error as Error).message}`, { cause: error });
-  });
-  if (config.listen === 'unix') {
-    rmSync(socket, { force: true });
-    using name = socketName(socket);
-    server.listen(name.path);
-    await Promise.race([once(server, 'listening'), failed]);
-    chmodSync(socket, 0o600);
-    failed.catch(() => undefined);
-    return socket;
+  try {
+    return await (config.listen === 'unix' ? listenUnix(server, socket) : listenTcp(server, config.listen));
+  } catch (cause) {
+    throw new FarfieldError('E_USAGE', `health.listen ${config.listen}: ${(cause as Error).message}`, { cause });
   }
-  const [, host = '', port = '0'] = /^(.*):(\d+)$/.exec(config.listen) ?? [];
+}
+
+async function listenUnix(server: Server, socket: string): Promise<string> {
+  // The folder's lock is held: what lies there is of an agent that was killed.
+  rmSync(socket, { force: true });
+  using name = socketName(socket);
+  server.listen(name.path);
+  // Rejects with an `error` that comes first.
+  await once(server, 'listening');
+  chmodSync(socket, 0o600);
+  return socket;
+}
+
+async function listenTcp(server: Server, at: string): Promise<string> {
+  const [, host = '', port = '0'] = /^(.*):(\d+)$/.exec(at) ?? [];
   server.listen(Number(port), host.replace(/^\[|\]$/g, ''));
-  await Promise.race([once(server, 'listening'), failed]);
-  failed.catch(() => undefined);
+  await once(server, 'listening');
   const bound = server.address();
-  return typeof bound === 'object' && bound !== null ? `${host}:${bound.port}` : config.listen;
+  return typeof bound === 'object' && bound !== null ? `${host}:${bound.port}` : at;
 }
 
 async function answer(options: HealthOptions, request: IncomingMessage, response: ServerResponse): Promise<void> {

@@ -1,0 +1,162 @@
+/** What monitoring reads: the text format, closed label sets, and the listener's three pages. */
+import '../leaks.ts';
+import { mkdtempSync, rmSync, statSync } from 'node:fs';
+import { request } from 'node:http';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import t, { type Test } from 'tap';
+import { systemClock } from '#base/clock.ts';
+import { FarfieldError } from '#kernel/errors.ts';
+import type { AgentStatus } from '../../agent/control.ts';
+import { type HealthOptions, openHealth } from '../../agent/health.ts';
+import { createAgentMetrics, createRegistry, gaugeText, statusGauges } from '../../agent/metrics.ts';
+
+const FACTS = { residentBytes: 1000, nowS: 5, version: '0.1 "x"' };
+const STATUS: AgentStatus = {
+  endpoint: 'E',
+  name: 'here',
+  pid: 1,
+  since: 2,
+  state: 'open',
+  descriptor: { seq: 1, expS: 9 },
+  policy: { digest: 'sha256:0', rules: 1 },
+  link: { state: 'live', via: 'grpc', detail: '' },
+  broker: 'https://b',
+  ledger: { epoch: { n: 1, since: 0 }, commits: 3, packsToSend: 4 },
+  work: { tickets: 1, waiting: 2, leased: 3, stale: 0 },
+  blocks: [
+    { id: 'a', state: 'running', detail: '', pilots: 2, slots: 8, busy: 3 },
+    { id: 'b', state: 'a state of tomorrow', detail: '', pilots: 0, slots: 0, busy: 0 },
+  ],
+};
+
+/** Every line is a comment or one sample, and every sample belongs to the TYPE above it. */
+function assertFormat(t: Test, text: string): void {
+  t.ok(text.endsWith('\n'));
+  let type = '';
+  const seen = new Set<string>();
+  for (const line of text.trimEnd().split('\n')) {
+    const head = /^# (HELP|TYPE) (farfield_agent_[a-z_]+) (.+)$/.exec(line);
+    if (head !== null) {
+      type = head[2] ?? '';
+      continue;
+    }
+    const sample = /^([a-z_]+)((?:\{(?:[a-z]+="[^"\\\n]*",?)+\})?) (-?[0-9.e+-]+)$/.exec(line);
+    if (sample === null) t.fail(`no sample: ${line}`);
+    const name = (sample?.[1] ?? '').replace(/_(bucket|sum|count)$/, '');
+    if (name !== type && sample?.[1] !== type) t.fail(`${line} stands under ${type}`);
+    const key = line.slice(0, line.lastIndexOf(' '));
+    if (seen.has(key)) t.fail(`${key} is there twice`);
+    seen.add(key);
+  }
+}
+
+t.test('the text is Prometheus’ format, and each sample stands under its type', async (t) => {
+  const metrics = createAgentMetrics();
+  metrics.admissions.add(['admitted'], 3);
+  metrics.durations.observe(0.2);
+  metrics.durations.observe(1e9);
+  assertFormat(t, metrics.text() + gaugeText(statusGauges(STATUS, FACTS)));
+});
+
+t.test('a label has a closed set of values: what is unknown is counted as other', async (t) => {
+  const metrics = createAgentMetrics();
+  const before = metrics.text().split('\n').length;
+  for (let k = 0; k < 100; k++) metrics.commands.add([`alice${k}`]);
+  t.equal(metrics.text().split('\n').length, before + 1);
+  t.match(metrics.text(), /scheduler_commands_total\{end="other"\} 100\n/);
+  t.match(gaugeText(statusGauges(STATUS, FACTS)), /farfield_agent_blocks\{state="other"\} 1\n/);
+  t.match(metrics.text(), /farfield_agent_admissions_total\{outcome="refused"\} 0\n/, 'there before its first event');
+});
+
+t.test('a histogram counts into all wider buckets', async (t) => {
+  const registry = createRegistry();
+  const seconds = registry.histogram('farfield_agent_x_seconds', 'x', [1, 10]);
+  seconds.observe(1);
+  seconds.observe(5, 2);
+  seconds.observe(50);
+  t.match(
+    registry.text(),
+    /le="1"} 1\n.*le="10"} 3\n.*le="\+Inf"} 4\nfarfield_agent_x_seconds_sum 61\nfarfield_agent_x_seconds_count 4\n/,
+  );
+});
+
+t.test('the gauges say what status says', async (t) => {
+  const text = gaugeText(statusGauges({ ...STATUS, state: 'draining', reason: 'x' }, FACTS));
+  for (const line of [
+    'farfield_agent_state{state="draining"} 1',
+    'farfield_agent_state{state="open"} 0',
+    'farfield_agent_items{state="waiting"} 2',
+    'farfield_agent_slots{state="free"} 5',
+    'farfield_agent_link{state="live"} 1',
+    'farfield_agent_packs_unsent 4',
+    'farfield_agent_resident_memory_bytes 1000',
+  ])
+    t.ok(text.includes(`${line}\n`), line);
+});
+
+interface Page {
+  readonly status: number;
+  readonly text: string;
+  readonly type: string;
+}
+
+function get(at: object, path: string, method = 'GET'): Promise<Page> {
+  return new Promise((done, failed) => {
+    const asked = request({ ...at, path, method, agent: false }, (response) => {
+      let text = '';
+      response.on('data', (chunk) => {
+        text += String(chunk);
+      });
+      response.on('end', () =>
+        done({ status: response.statusCode ?? 0, text, type: response.headers['content-type'] ?? '' }),
+      );
+    });
+    asked.on('error', failed);
+    asked.end();
+  });
+}
+
+t.test('live, ready and metrics are answered on a private socket or on loopback', async (t) => {
+  const folder = mkdtempSync(join(tmpdir(), 'farfield-health-'));
+  t.teardown(() => rmSync(folder, { recursive: true, force: true }));
+  const socket = join(folder, 'health.sock');
+  let status = STATUS;
+  let broken: FarfieldError | undefined;
+  const options: HealthOptions = {
+    config: { listen: 'unix' },
+    socket,
+    status: () => status,
+    probe: () => (broken === undefined ? Promise.resolve() : Promise.reject(broken)),
+    metrics: createAgentMetrics(),
+    facts: () => FACTS,
+    clock: systemClock,
+  };
+  {
+    await using _health = await openHealth(options);
+    t.equal(statSync(socket).mode & 0o777, 0o600);
+    const at = { socketPath: socket };
+    t.match(await get(at, '/livez'), { status: 200 });
+    t.match(await get(at, '/readyz'), { status: 200, text: /ledger: writable\nlink: live/ });
+    t.match(await get(at, '/metrics'), { status: 200, type: /version=0\.0\.4/, text: /farfield_agent_info/ });
+    t.match(await get(at, '/else'), { status: 404 });
+    t.match(await get(at, '/metrics', 'POST'), { status: 405 });
+    status = { ...STATUS, state: 'draining', reason: 'lunch', link: { state: 'waiting', via: '', detail: 'refused' } };
+    t.match(
+      await get(at, '/readyz'),
+      { status: 200, text: /draining: lunch/ },
+      'a broker that is away is no reason to restart it',
+    );
+    broken = new FarfieldError('E_DISK_FULL', 'no room');
+    t.match(await get(at, '/readyz'), { status: 503, text: /ledger: no room/ });
+    t.match(await get(at, '/livez'), { status: 200 }, 'and lives');
+  }
+  t.throws(() => statSync(socket), { code: 'ENOENT' }, 'the socket goes with it');
+  await using health = await openHealth({ ...options, config: { listen: '127.0.0.1:0' } });
+  const [host, port] = health.at.split(':');
+  t.match(await get({ host, port }, '/livez'), { status: 200 });
+  await t.rejects(openHealth({ ...options, config: { listen: health.at } }), {
+    code: 'E_USAGE',
+    message: /EADDRINUSE/,
+  });
+});
