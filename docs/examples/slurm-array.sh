@@ -28,7 +28,8 @@ if [ "$code" -gt 128 ]; then wait $!; code=$?; fi
 case $code in
   0) ;;
   8) code=0 ;;                                            # another runner has this shard
-  9 | 10) scontrol requeue "${SLURM_ARRAY_JOB_ID}_${SLURM_ARRAY_TASK_ID}" ;; # no room, or stopped: again, later
+  # No room, or stopped (143: before it could say so): again, later.
+  9 | 10 | 143) scontrol requeue "${SLURM_ARRAY_JOB_ID}_${SLURM_ARRAY_TASK_ID}" ;;
   *) echo "shard ${SLURM_ARRAY_TASK_ID} ended with $code; see docs/runner.md" >&2 ;;
 esac
 exit "$code"

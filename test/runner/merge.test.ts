@@ -96,6 +96,26 @@ t.test('the merged bytes do not depend on order, on repetition, or on where the 
   t.match(await merged(first, a), { state: 'already' }, 'and merging again finds them there');
 });
 
+t.test('a classifier is merged by the same code: sets of classes, labels by number, the same verdict', async (t) => {
+  const spectra = fileURLToPath(new URL('../../models/spectra/', import.meta.url));
+  const input = ['--input', `${spectra}validation.h5:/spectra`, '--labels', `${spectra}validation.h5:/label`];
+  const [parts, whole] = [fresh(), fresh()];
+  for (const [out, shard] of [
+    [whole, '0/1'],
+    [parts, '1/2'],
+    [parts, '0/2'],
+  ] as const) {
+    const { code, said } = await call('batch', ['--model', spectra, ...input, '--out', out, '--shard', shard]);
+    t.equal(code, 0, said?.error?.message ?? 'done');
+  }
+  const [a, b] = [join(folder, 'spectra-parts.h5'), join(folder, 'spectra-whole.h5')];
+  const [many, one] = [await merged(parts, a), await merged(whole, b)];
+  for (const name of ['/pred', '/row_index', '/flags', '/uq/set', '/uq/group', '/uq/ood_p'])
+    t.same(numbers(a, name), numbers(b, name), name);
+  t.same(many.trust, one.trust);
+  t.ok(worst(many.statistics, one.statistics) < 1e-12);
+});
+
 t.test('another file under the name of the result is not replaced unasked', async (t) => {
   const out = fresh();
   await batch(out, '--rows', '0:900');
