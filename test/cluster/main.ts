@@ -28,7 +28,21 @@ interface Part {
   readonly quick?: readonly string[];
 }
 
-const PARTS: readonly Part[] = [{ name: 'slurm', programs: ['slurm/main-path.ts'], quick: ['slurm/main-path.ts'] }];
+const PARTS: readonly Part[] = [
+  {
+    name: 'slurm',
+    programs: ['slurm/main-path.ts', 'slurm/faults.ts', 'slurm/queue.ts'],
+    quick: ['slurm/main-path.ts'],
+  },
+  { name: 'drivers', programs: ['drivers.ts slurm'] },
+  { name: 'htcondor', programs: ['drivers.ts htcondor'], packages: ['condor'] },
+  {
+    name: 'gridengine',
+    programs: ['drivers.ts gridengine'],
+    packages: ['gridengine-master', 'gridengine-exec', 'gridengine-client'],
+  },
+  { name: 'apptainer', programs: ['apptainer.ts'], alone: true },
+];
 
 interface Chosen {
   readonly part: Part;
