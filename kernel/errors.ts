@@ -71,6 +71,7 @@ export const ERROR_CODES = {
 
   E_INPUT: code(400, 'you', false, 'an argument that the function cannot take'),
   E_HDF5: code(400, 'you', false, 'an HDF5 file that is damaged, or holds what is refused'),
+  E_INCOMPLETE: code(409, 'you', false, 'shards of a batch are missing, unfinished or damaged'),
   E_MODEL: code(400, 'model', false, 'a model that cannot be loaded or fails its golden check'),
   E_IMAGE_INCOMPATIBLE: code(400, 'model', false, 'an image in which the runner cannot start'),
   E_VARIANT_INCOMPATIBLE: code(400, 'model', false, 'no variant of the model can run here'),

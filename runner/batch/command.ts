@@ -154,7 +154,7 @@ function exitOf(code: ErrorCode): number {
       return EXIT.stopped;
     case 'E_CONFLICT':
       return EXIT.conflict;
-    case 'E_UNRESOLVED':
+    case 'E_INCOMPLETE':
       return EXIT.incomplete;
     default:
       return EXIT.load;

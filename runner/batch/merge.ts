@@ -153,7 +153,7 @@ async function readShards(folder: string): Promise<readonly Shard[]> {
   if (others.length + problems.length === 0) return shards;
   // Of two jobs: to run what is missing would not help.
   throw new FarfieldError(
-    others.length > 0 ? 'E_CONFLICT' : 'E_UNRESOLVED',
+    others.length > 0 ? 'E_CONFLICT' : 'E_INCOMPLETE',
     `these shards make no whole: ${shorten([...others, ...problems]).join('; ')}`,
   );
 }
@@ -163,7 +163,7 @@ function statisticsOf(folder: string, { shard, result }: Shard): UncertaintyStat
   const name = `${shardName(shard)}.json`;
   const read = parseSidecar(folder, name);
   if (read.kind === 'good' && read.sidecar.result.sha256 === result.sha256) return read.sidecar.statistics;
-  throw new FarfieldError('E_UNRESOLVED', `${name} changed while it was merged; run the merge again`);
+  throw new FarfieldError('E_INCOMPLETE', `${name} changed while it was merged; run the merge again`);
 }
 
 function listSidecars(folder: string): string[] {
