@@ -28,7 +28,7 @@ import { registerOperating } from './operate.ts';
 import { ensureAgent, startAgent, stopAgent } from './process.ts';
 import { renewLedgerEpoch } from './restored.ts';
 import { dateOf, nowS, show, withFolder } from './show.ts';
-import { describeEnd, describeStatus } from './status.ts';
+import { beside, describeBeside, describeEnd, describeStatus } from './status.ts';
 import { trustKey } from './trust.ts';
 import { registerUpgrade } from './upgrade.ts';
 import { registerUsage } from './usage.ts';
@@ -194,7 +194,9 @@ function registerProcess(endpoint: Command, context: CliContext): void {
       const folder = chooseFolder(context, options);
       const status = await askStatus(folder);
       if (status !== undefined) {
-        show(context, command, status, describeStatus(status, context.clock.now()));
+        const more = beside(folder, status);
+        const lines = [...describeStatus(status, context.clock.now()), ...describeBeside(more)];
+        show(context, command, { ...status, ...more }, lines);
         return;
       }
       const identity = readIdentity(folder, nowS(context));

@@ -182,10 +182,14 @@ t.test('doctor gives a code and a remedy for each thing that is wrong', async (t
     `${JSON.stringify({ level: 'error', time: new Date(site.clock.now()).toISOString(), msg: 'the disk coughs' })}\n`,
   );
   t.ok((await codes()).includes('errors'));
+  const shown = await desk.endpoint('status');
+  t.match(shown.stdout, /error {4}\S+: the disk coughs/, 'status shows the last errors');
+  t.match(answer(await desk.endpoint('status', '--json')), { state: 'open', errors: [{ message: 'the disk coughs' }] });
   const id = called(site, single(site.party, 'x'));
   await site.until('three blocks died', () => site.agent.status().state === 'paused', 1000);
   const sick = await desk.endpoint('doctor', '--no-network');
   t.equal(sick.code, 1);
+  t.match((await desk.endpoint('status')).stdout, /breaker {2}open, after 3 blocks/);
   t.match(sick.stdout, /FAIL {2}breaker[\s\S]*died at their start[\s\S]*-> mend/);
   t.match(await why(desk, id), { code: 'paused', sentence: /died at their start/ });
 });
