@@ -132,11 +132,23 @@ function readOwner(path: string): Owner | undefined {
 
 function lives(owner: Owner, path: string, self: Owner, probe: string): boolean {
   const here = owner.bootId !== '' && owner.bootId === self.bootId && owner.pidSpace === self.pidSpace;
-  if (here) return pidAlive(owner);
+  if (here && pidAlive(owner)) return true;
+  if (here && !isHidden(owner.pid)) return false;
   const beat = statSync(path, { throwIfNoEntry: false })?.mtimeMs;
   const now = statSync(probe, { throwIfNoEntry: false })?.mtimeMs;
   // Without a time of our own nobody is declared dead.
   return beat !== undefined && (now === undefined || now - beat < STALE_MS);
+}
+
+/** Whether a process is there that /proc does not show: other people's, where it is mounted with hidepid. Its beat tells then. */
+function isHidden(pid: number): boolean {
+  if (handleOf(pid) !== undefined) return false;
+  try {
+    process.kill(pid, 0);
+    return false;
+  } catch (reason) {
+    return errno(reason) === 'EPERM';
+  }
 }
 
 /** False where somebody was first. */
