@@ -68,7 +68,8 @@ if at head test -x /usr/sbin/sge_qmaster; then
   at head "${admin[@]}" /usr/lib/gridengine/spooldefaults managers root >/dev/null
   sge head sge_qmaster </dev/null >/dev/null 2>&1
   waits . 1 sge head qconf -sh
-  sge head bash -es "${NODES[@]}" >/dev/null <<'C'
+  # qconf tells what it did on standard error.
+  sge head bash -es "${NODES[@]}" >"$SITE/qconf.log" 2>&1 <<'C' || { cat "$SITE/qconf.log" >&2; exit 1; }
 qconf -as head
 qconf -ssconf | sed -e 's/^schedule_interval.*/schedule_interval 0:0:1/' -e 's/^flush_submit_sec.*/flush_submit_sec 1/' \
   -e 's/^flush_finish_sec.*/flush_finish_sec 1/' > /tmp/scheduler

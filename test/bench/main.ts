@@ -6,6 +6,7 @@
 import { execFileSync } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
+import { cluster } from './cluster.ts';
 import { type Figures, judge, table } from './figures.ts';
 import { hdf5 } from './hdf5.ts';
 import { coldstart, memory } from './idle.ts';
@@ -20,6 +21,7 @@ const BENCHES: Readonly<Record<string, (seconds: number) => Promise<Figures>>> =
   job: () => job(),
   coldstart: () => coldstart(3),
   memory: () => memory(),
+  cluster: () => cluster(),
   hdf5: (seconds) => hdf5(seconds),
 };
 

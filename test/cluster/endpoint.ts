@@ -1,6 +1,7 @@
 /** An endpoint of an ordinary user on the head of a cluster: enrolled, configured, trusted, started, by that user's own verbs. */
-import { copyFileSync, existsSync, readFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { spawnSync } from 'node:child_process';
+import { copyFileSync, existsSync, mkdirSync, readFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
 import { parse as parseYaml } from 'yaml';
 import type { AgentStatus } from '../../agent/control.ts';
 import { type Cluster, KEPT, REPO, type User } from './cluster.ts';
@@ -9,6 +10,17 @@ import type { Verb } from './people.ts';
 export const MODEL_FOLDER = join(REPO, 'models/braggnn');
 /** containers/build.sh onnx */
 export const ARCHIVE = join(KEPT, 'images', 'onnx.oci.tar');
+
+/** The image that functions run in; made once. */
+export function prepareImage(): void {
+  if (existsSync(ARCHIVE)) return;
+  mkdirSync(dirname(ARCHIVE), { recursive: true });
+  const { status } = spawnSync(join(REPO, 'containers/build.sh'), ['onnx', dirname(ARCHIVE)], {
+    cwd: REPO,
+    stdio: ['ignore', 'ignore', 'inherit'],
+  });
+  if (status !== 0) throw new Error('containers/build.sh could not make the image');
+}
 
 export type RuntimeName = 'apptainer' | 'process';
 

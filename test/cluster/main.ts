@@ -7,14 +7,14 @@
  * 2. Each part has a cluster of its own, so that one that breaks its cluster fails alone.
  * 3. Parts run in the network of the cluster's `desk`: that is where their scientist is.
  */
-import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
-import { existsSync, mkdirSync, readFileSync } from 'node:fs';
-import { dirname, join } from 'node:path';
+import { type ChildProcess, spawn } from 'node:child_process';
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { parseArgs } from 'node:util';
 import { closingLines, createTapTally, type TapTally } from '../../scripts/tap-tally.ts';
 import { clusterRefusal, type OpenedCluster, openCluster, REPO } from './cluster.ts';
-import { ARCHIVE } from './endpoint.ts';
+import { prepareImage } from './endpoint.ts';
 
 interface Part {
   readonly name: string;
@@ -158,17 +158,6 @@ async function runProgram(
 }
 
 let running: ChildProcess | undefined;
-
-/** The image that functions run in; made once. */
-function prepareImage(): void {
-  if (existsSync(ARCHIVE)) return;
-  mkdirSync(dirname(ARCHIVE), { recursive: true });
-  const { status } = spawnSync(join(REPO, 'containers/build.sh'), ['onnx', dirname(ARCHIVE)], {
-    cwd: REPO,
-    stdio: ['ignore', 'ignore', 'inherit'],
-  });
-  if (status !== 0) throw new Error('containers/build.sh could not make the image');
-}
 
 async function main(): Promise<number> {
   const { values } = parseArgs({ options: { only: { type: 'string' }, quick: { type: 'boolean' } } });
