@@ -451,6 +451,7 @@ export class Agent implements AgentControl {
 
   /** What a reload revokes ends now, unless the site lets it finish. */
   #policyChanged(): void {
+    this.#o.watch?.audit.note('reload', { policy: this.#policy.current.digest });
     if (this.#policy.current.onRevoke === 'kill') this.#engine.revoke(this.#launchCheck);
     this.#engine.dispatch();
     this.#statusChanged();
@@ -541,6 +542,7 @@ export class Agent implements AgentControl {
   }
 
   async stop(options: { readonly blocks: boolean }): Promise<void> {
+    this.#o.watch?.audit.note('stop', { blocks: options.blocks });
     this.#look?.cancel();
     if (options.blocks) await this.#blocks.stop();
     else this.#blocks.leave();

@@ -323,6 +323,8 @@ t.test('the audit log has a line for each decision, job and act of an admin, and
     await site.until('a refusal', () => /"refused"/.test(existsSync(file) ? readFileSync(file, 'utf8') : ''));
     await site.agent.drain('lunch');
     await site.agent.resume();
+    site.writePolicy({ rules: [] });
+    await site.agent.reload();
   }
   audit.flush();
   const events = readFileSync(file, 'utf8')
@@ -341,7 +343,11 @@ t.test('the audit log has a line for each decision, job and act of an admin, and
     events.find(({ event }) => event === 'block-submitted'),
     { block: String, job: 'job 1' },
   );
-  t.ok(events.some(({ event }) => event === 'drain') && events.some(({ event }) => event === 'resume'));
+  for (const name of ['drain', 'resume', 'reload', 'stop'])
+    t.ok(
+      events.some(({ event }) => event === name),
+      name,
+    );
   const text = watch.metrics.text();
   t.match(text, /farfield_agent_admissions_total\{outcome="admitted"\} 1\n/);
   t.match(text, /farfield_agent_item_outcomes_total\{status="succeeded"\} 1\n/);
