@@ -24,9 +24,18 @@ export const AuditShape = T.Object(
 );
 export type AuditConfig = Static<typeof AuditShape>;
 
+export interface ResolvedAudit {
+  readonly maxBytes: number;
+  readonly keep: number;
+}
+
 const MiB = 1024 * 1024;
 /** A year of a busy endpoint: 300 bytes a line, some hundred thousand decisions. */
 const DEFAULTS = { maxMiB: 64, keep: 8 } as const;
+
+export function resolveAudit(config: AuditConfig = {}): ResolvedAudit {
+  return { maxBytes: (config.maxMiB ?? DEFAULTS.maxMiB) * MiB, keep: config.keep ?? DEFAULTS.keep };
+}
 
 export const AUDIT_EVENTS = [
   'admitted',
@@ -55,7 +64,8 @@ export interface Audit extends Disposable {
 
 export interface AuditOptions {
   readonly file: string;
-  readonly config: AuditConfig;
+  /** The defaults where a verb knows no better: only its own lines are written by it. */
+  readonly config: Partial<ResolvedAudit>;
   readonly clock: Pick<Clock, 'now'>;
   readonly log: Pick<Logger, 'error'>;
 }
@@ -77,8 +87,7 @@ export function auditLine(atMs: number, event: AuditEvent, fields: AuditFields):
 
 export function openAudit(options: AuditOptions): Audit {
   const { file, config, clock, log } = options;
-  const maxBytes = (config.maxMiB ?? DEFAULTS.maxMiB) * MiB;
-  const keep = config.keep ?? DEFAULTS.keep;
+  const { maxBytes, keep } = { ...resolveAudit(), ...config };
   let lines: string[] = [];
   const flush = (): void => {
     if (lines.length === 0) return;

@@ -11,7 +11,7 @@ import type { LinkChoice } from '#base/link/supervisor.ts';
 import { readYaml } from '#base/yaml.ts';
 import { FarfieldError } from '#kernel/errors.ts';
 import { DEFAULT_RETENTION_S } from '#kernel/limits.ts';
-import { type AuditConfig, AuditShape } from './audit.ts';
+import { AuditShape, type ResolvedAudit, resolveAudit } from './audit.ts';
 import { type HealthConfig, HealthShape } from './health.ts';
 import { type NetworkConfig, NetworkShape } from './network.ts';
 import { siteShape } from './schedulers/jobs.ts';
@@ -181,7 +181,7 @@ export interface ResolvedAgentConfig {
   readonly state: StateConfig;
   /** Undefined: off. */
   readonly health: HealthConfig | undefined;
-  readonly audit: AuditConfig;
+  readonly audit: ResolvedAudit;
   readonly allowOlderEpoch: boolean;
   readonly logLevel: 'debug' | 'info' | 'warn' | 'error';
 }
@@ -254,7 +254,7 @@ export function resolveAgentConfig(config: AgentConfig, cores: number = availabl
     network: config.network ?? {},
     state: { onNetwork: config.state?.onNetwork ?? 'refuse' },
     health: config.health,
-    audit: config.audit ?? {},
+    audit: resolveAudit(config.audit),
     allowOlderEpoch: config.allowOlderEpoch ?? false,
     logLevel: config.logLevel ?? 'info',
   };

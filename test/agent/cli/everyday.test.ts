@@ -311,7 +311,7 @@ t.test('the audit log has a line for each decision, job and act of an admin, and
   const file = join(folder, 'audit.log');
   const clock = createManualClock(0);
   const log = createLogger({ name: 'test', level: 'silent' });
-  const audit = openAudit({ file, config: { maxMiB: 1, keep: 2 }, clock, log });
+  const audit = openAudit({ file, config: { maxBytes: 1024 * 1024, keep: 2 }, clock, log });
   const watch: AgentWatch = createWatch({ metrics: createAgentMetrics(), audit, clock });
   {
     await using site = await startSite({ watch, pilot: { auto: true } });
