@@ -76,6 +76,7 @@ async function runPart({ part, programs, quick }: Chosen, tally: TapTally): Prom
   }
   try {
     for (const program of programs) {
+      if (stopped) break;
       const pid = readFileSync(join(cluster.folder, 'desk.pid'), 'utf8').trim();
       await runAndReport(tally, program, ['nsenter', '-t', pid, '-n', '--'], cluster.folder);
       process.stdout.write(`       ${program}: until ${lap()}\n`);
@@ -158,6 +159,13 @@ async function runProgram(
 }
 
 let running: ChildProcess | undefined;
+/** Somebody wants this to end: no account is given of what was not finished. */
+let stopped = false;
+
+function stop(): void {
+  stopped = true;
+  running?.kill('SIGTERM');
+}
 
 async function main(): Promise<number> {
   const { values } = parseArgs({ options: { only: { type: 'string' }, quick: { type: 'boolean' } } });
@@ -173,11 +181,16 @@ async function main(): Promise<number> {
     .filter(({ programs }) => programs.length > 0);
   const tally = createTapTally(chosen.flatMap(({ programs }) => programs));
   const refusal = clusterRefusal();
-  for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => running?.kill('SIGTERM'));
+  for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, stop);
   for (const each of chosen) {
+    if (stopped) break;
     process.stdout.write(`\n${each.part.name}\n`);
     if (refusal === undefined) await runPart(each, tally);
     else skip(tally, each.part, each.programs, refusal);
+  }
+  if (stopped) {
+    process.stdout.write('stopped; the cluster has ended\n');
+    return 130;
   }
   const { lines, failed } = closingLines(tally.account(), 0);
   process.stdout.write(`${lines.join('\n')}\n`);

@@ -47,7 +47,11 @@ t.test('a node that is set down: the work goes on at another one', async (t) => 
 t.test('memory over the job’s limit: the caller is told that it was the memory', async (t) => {
   const call = await world.submit(endpoint, fake, { args: [{ do: 'allocate', bytes: 3_000_000_000 }] });
   const outcome = await call.outcome();
-  t.equal(outcome.status, 'failed');
+  t.match(outcome, {
+    status: 'failed',
+    attempt: 3,
+    detail: { err: { code: 'E_RETRIES_EXHAUSTED', message: /memory/ } },
+  });
   t.comment(JSON.stringify(outcome.detail.err));
   t.comment(call.progress.map(({ state, detail }) => `${state}: ${detail}`).join('; '));
 });
@@ -156,6 +160,7 @@ t.test('a shared file system that is full: nothing is promised, and work goes on
     const now = await endpoint.status().catch((reason: unknown) => ({ state: String(reason), reason: '' }));
     return now.state !== 'open' && now;
   });
+  t.match(status, { state: 'paused', reason: /full/ });
   t.comment(JSON.stringify([status.state, status.reason]));
   await cluster.sh('head', 'rm /home/bob/fill');
   const outcome = await call.outcome();

@@ -100,14 +100,14 @@ t.test('a block that dies at its start: three times, then a pause with what it p
   t.match(await call.outcome(), { status: 'succeeded' });
 });
 
-t.test('a job that its limit ends: the caller is told so', async (t) => {
+t.test('a job that its limit ends: the pilot drains before it, and the caller is told why', async (t) => {
   const call = await world.submit(endpoint, long, { maxStarts: 1, wallS: 800 });
   await running(call);
   const job = await runningJob(cluster, 'alice');
   // An admin cuts its time: the pilot counts on 15 minutes, and Slurm ends it after one.
   await cluster.sh('head', `scontrol update jobid=${job.id} timelimit=1`);
   const outcome = await call.outcome();
-  t.not(outcome.status, 'succeeded');
+  t.match(outcome.detail.err, { code: 'E_RETRIES_EXHAUSTED', message: /SIGTERM from the scheduler/ });
   t.comment(JSON.stringify(outcome.detail.err));
   t.comment(call.progress.map(({ state, detail }) => `${state}: ${detail}`).join('; '));
   t.comment(JSON.stringify((await jobsOf(cluster, 'alice')).find(({ id }) => id === job.id)));
