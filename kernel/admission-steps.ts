@@ -28,6 +28,8 @@ export function hoursInScope(chain: Chain, ticket: Ticket, used = 0): Refusal | 
   );
 }
 
+const takenBack = (policy: ResolvedPolicy, chain: Chain): boolean => policy.takenBack?.has(chain.principal) === true;
+
 /** The one command that a refused person needs; its answer is read with `access status`. */
 function askFor(endpoint: string): string {
   return `ask its admin with: farfield access request ${endpoint}`;
@@ -43,6 +45,8 @@ export function trustRefusal(
   const no = (message: string): Refusal => refusal('trust', 'E_UNTRUSTED', message);
   const { sub } = chain.delegation.claims;
   const pin = policy.authorities.pinned.get(chain.principal);
+  if (takenBack(policy, chain) && (pin === undefined || pin.untilS < nowS))
+    return refusal('revocation', 'E_REVOKED', `this endpoint took back its access; ${askFor(endpoint)}`);
   if (pin === undefined) {
     return no(`this endpoint does not know key ${chain.principal}; ${askFor(endpoint)}`);
   }
@@ -170,9 +174,13 @@ export function judge(
   if (revoked !== undefined) return revoked;
   const match = matchRule(policy, matchSubject(pin.name, ticket, chain, manifest));
   if (match === undefined) {
+    // A grant that was taken back ends what runs by it; a rule that was never there ends nothing.
+    const [step, code] = takenBack(policy, chain)
+      ? (['revocation', 'E_REVOKED'] as const)
+      : (['match', 'E_POLICY'] as const);
     return refusal(
-      'match',
-      'E_POLICY',
+      step,
+      code,
       `no rule of this endpoint lets ${pin.name} run ${manifest.claims.name} ${manifest.claims.version}; ${askFor(ticket.claims.aud)}`,
     );
   }

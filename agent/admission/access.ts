@@ -259,7 +259,10 @@ export function entriesOf(
     entries.push({ id: grant.id, state, at: grant.from, until, rule: grant.rule, ...why });
   }
   for (const { id, at, rule, reason } of own(grants.revoked))
-    entries.push({ id, state: 'ended', at, rule, reason: reason ?? 'revoked by the site' });
+    entries.push({
+      ...{ id, state: 'ended', at, reason: reason ?? 'revoked by the site' },
+      ...(rule === undefined ? {} : { rule }),
+    });
   for (const { request, at, outcome, until = 0, reason } of own(grants.decided)) {
     const words = reason === undefined ? {} : { reason };
     if (outcome === 'denied') entries.push({ id: request, state: 'denied', at, ...words });

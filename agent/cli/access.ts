@@ -26,7 +26,7 @@ import type { ResolvedPolicy } from '#kernel/policy/resolve.ts';
 import { entriesOf, isWaiting, readRequests, type StoredRequest } from '../admission/access.ts';
 import { changeGrants, grantsPath, readGrants } from '../admission/grants.ts';
 import { readPolicy } from '../admission/policy.ts';
-import { openAudit } from '../audit.ts';
+import { openAudit, resolveAudit } from '../audit.ts';
 import type { AgentFolder } from '../identity/folder.ts';
 import { readIdentity } from '../identity/identity.ts';
 import { askRunning, chooseFolder, type FolderOptions, parseUntil } from './common.ts';
@@ -70,7 +70,7 @@ async function tell(context: CliContext, desk: Desk, event: 'grant' | 'deny', fi
   const running = (await askRunning(desk.folder, 'reload')) !== undefined;
   using audit = openAudit({
     file: desk.folder.audit,
-    config: {},
+    config: resolveAudit(),
     clock: context.clock,
     log: { error: () => undefined },
   });
@@ -213,6 +213,8 @@ async function pin(context: CliContext, command: Command, desk: Desk, asked: Ask
   show(context, command, facts, [`pinned ${kid} as ${name} until ${dateOf(until)}${said}`]);
 }
 
+const grantId = (context: CliContext): string => `g-${Buffer.from(context.random.bytes(6)).toString('hex')}`;
+
 async function give(
   context: CliContext,
   command: Command,
@@ -222,7 +224,7 @@ async function give(
 ): Promise<void> {
   const { kid, request, until } = asked;
   const grant: Grant = {
-    id: `g-${Buffer.from(context.random.bytes(6)).toString('hex')}`,
+    id: grantId(context),
     kid,
     name: nameFor(desk, asked, options.as),
     rule: options.rule,
@@ -319,26 +321,28 @@ function registerRevoke(endpoint: Command, context: CliContext): void {
       const desk = openDesk(context, options);
       const reason = options.reason === undefined ? {} : { reason: plainLine(options.reason, 500) };
       const gone: Grant[] = [];
+      const pinned = desk.policy.authorities.pinned.get(what);
       await change(desk, (before) => {
         gone.push(...before.grants.filter(({ id, kid }) => id === what || kid === what));
+        if (gone.length === 0 && pinned === undefined)
+          throw new FarfieldError(
+            'E_NOT_FOUND',
+            `nothing is granted under ${plainLine(what)}; \`farfield endpoint grants\` lists it`,
+          );
         const revoked = gone.map(({ id, kid, rule, request }) => ({
           ...{ id, kid, rule, at: desk.nowS, ...reason },
           ...(request === undefined ? {} : { request }),
         }));
+        // Said here, so that what runs by the pin ends too; the policy then says that it is over.
+        const pin = pinned === undefined ? [] : [{ id: grantId(context), kid: what, at: desk.nowS, ...reason }];
         return {
           ...before,
           grants: before.grants.filter((grant) => !gone.includes(grant)),
-          revoked: [...before.revoked, ...revoked].slice(-MAX_DECISIONS),
+          revoked: [...before.revoked, ...revoked, ...pin].slice(-MAX_DECISIONS),
         };
       });
-      const pinned = desk.policy.authorities.pinned.get(what);
       if (pinned !== undefined)
         await trustKey(desk.folder.policy, desk.endpoint, { kid: what, name: pinned.name, untilS: 0 });
-      if (gone.length === 0 && pinned === undefined)
-        throw new FarfieldError(
-          'E_NOT_FOUND',
-          `nothing is granted under ${plainLine(what)}; \`farfield endpoint grants\` lists it`,
-        );
       const { running, said } = await tell(context, desk, 'deny', { revoked: what });
       const ids = gone.map(({ id }) => id);
       show(context, command, { revoked: ids, pin: pinned?.name, running, onRevoke: desk.policy.onRevoke }, [

@@ -17,7 +17,7 @@ import { FarfieldError } from '#kernel/errors.ts';
 import { readSpentKey, SPENT } from '../admission/usage.ts';
 import { readAgentConfig } from '../config.ts';
 import type { AgentFolder } from '../identity/folder.ts';
-import type { Listing } from '../schedulers/driver.ts';
+import { asObject, type Listing, parseJson } from '../schedulers/driver.ts';
 import { chooseFolder, type FolderOptions, parseUntil } from './common.ts';
 import { nowS, show, withFolder } from './show.ts';
 import { type SiteScheduler, siteScheduler } from './site.ts';
@@ -107,13 +107,7 @@ export interface Job {
 export function readJobs(audit: string, fromS: number, toS: number): Job[] {
   const jobs = new Map<string, Job>();
   for (const line of auditLines(audit)) {
-    let entry: Record<string, unknown>;
-    try {
-      entry = JSON.parse(line) as Record<string, unknown>;
-    } catch {
-      continue;
-    }
-    const { event, at, job, block, nodes, account } = entry;
+    const { event, at, job, block, nodes, account } = asObject(parseJson(line));
     const atS = Date.parse(String(at)) / 1000;
     if (typeof job !== 'string' || Number.isNaN(atS)) continue;
     const known = jobs.get(job);

@@ -7,7 +7,9 @@
  *  G2 What the template does not allow (any more) is not in force and is said; the other grants and the policy's rules go on.
  *  G3 A granted key never gets a name that the policy pins to another: rules by name are not grants.
  *  G4 A key that the policy pins stays as it is pinned: where that pin is over, so is what was granted beside it.
- *  G5 The digest of the policy in force names the grants in force. An end is exact, without tolerance.
+ *  G5 What was taken back is a revocation: running work of that key which nothing else allows ends as `onRevoke` says. What ran
+ *     out is none: nothing starts any more, and what runs may finish.
+ *  G6 The digest of the policy in force names the grants in force. An end is exact, without tolerance.
  */
 import { type Static, Type as T } from 'typebox';
 import { sha256Of } from '../bytes.ts';
@@ -55,12 +57,13 @@ const Decision = T.Object(
   },
   closed,
 );
-/** A grant that was taken back. */
+/** A grant, or a pin, that was taken back. */
 const Revocation = T.Object(
   {
     id: GrantId,
     kid: Thumbprint,
-    rule: RuleName,
+    /** Left out where it was the key's pin in the policy. */
+    rule: T.Optional(RuleName),
     at: Seconds,
     request: T.Optional(RequestId),
     reason: T.Optional(Reason),
@@ -143,10 +146,12 @@ export function withGrants(policy: ResolvedPolicy, file: GrantsFile, nowS: numbe
     if (!policy.authorities.pinned.has(grant.kid)) pinned.set(grant.kid, latest(pinned.get(grant.kid), grant, until));
     given.set(rule.name, [...(given.get(rule.name) ?? []), narrowed(rule, grant)]);
   }
-  if (inForce.length === 0) return { policy, problems, nextS };
+  const takenBack = [...new Set(file.revoked.map(({ kid }) => kid))];
+  if (inForce.length === 0 && takenBack.length === 0) return { policy, problems, nextS };
   const granted: ResolvedPolicy = {
     ...policy,
-    digest: digestOf(sha256Of(policy.digest, JSON.stringify(inForce))),
+    digest: digestOf(sha256Of(policy.digest, JSON.stringify([inForce, takenBack]))),
+    takenBack: new Set(takenBack),
     authorities: { ...policy.authorities, pinned },
     rules: policy.rules.flatMap((rule) => [rule, ...(given.get(rule.name) ?? [])]),
   };

@@ -126,6 +126,8 @@ export interface ResolvedPolicy {
   readonly onRevoke: 'finish' | 'kill';
   /** Undefined: nothing may be granted. */
   readonly grants?: GrantTemplate;
+  /** Keys from which a grant or a pin was taken back: what they may not do is revoked, not merely unknown. */
+  readonly takenBack?: ReadonlySet<string>;
 }
 
 export interface ResolvePolicyOptions {

@@ -14,7 +14,7 @@ import { PROTOCOL } from '#kernel/limits.ts';
 import { detailBytes, type Pack, STATUS_CODES, sealPack } from '#kernel/receipts.ts';
 import { generateKey, type Signer, signerFrom, signToken } from '#kernel/sign.ts';
 import type { EndpointClaims, ReceiptStatus, StatusClaims } from '#kernel/tokens/claims.ts';
-import type { Cancel, DeliveredTicket, Hello, Log, Running } from '#protos/generated/link.js';
+import type { AccessAsk, Cancel, DeliveredTicket, Hello, Log, Running } from '#protos/generated/link.js';
 
 export interface AgentPeerOptions {
   readonly clock: Clock;
@@ -150,6 +150,8 @@ export class PeerSession {
   readonly ended: Promise<SessionEnd>;
   readonly items: PeerItem[] = [];
   readonly cancels: Cancel[] = [];
+  /** Requests for access, to be answered by the test. */
+  readonly asks: AccessAsk[] = [];
   readonly acked: number[] = [];
   readonly #self: Self;
   readonly #auto: boolean;
@@ -270,6 +272,7 @@ export class PeerSession {
         }
       }
       if (message.cancel !== undefined) this.cancels.push(message.cancel);
+      if (message.accessAsk !== undefined) this.asks.push(message.accessAsk);
       if (message.outcomeAck !== undefined) this.acked.push(...message.outcomeAck.packNos);
     }
     const woken = this.#watchers;
