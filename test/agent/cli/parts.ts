@@ -18,16 +18,19 @@ export interface Typed {
   readonly home: string;
   /** Wall time of the folder's keys, where that is not this machine's. */
   readonly now?: () => number;
-  readonly signal?: AbortSignal;
+  /** Interrupts a verb that follows something, once it printed this. */
+  readonly until?: RegExp;
   readonly env?: Readonly<Record<string, string>>;
 }
 
 /** Runs a verb as the shell would. */
-export async function type({ home, now, signal, env = {} }: Typed, ...argv: string[]): Promise<Ran> {
+export async function type({ home, now, until, env = {} }: Typed, ...argv: string[]): Promise<Ran> {
   const [stdout, stderr] = [new PassThrough(), new PassThrough()];
   const texts = { stdout: '', stderr: '' };
+  const stop = new AbortController();
   stdout.on('data', (chunk) => {
     texts.stdout += String(chunk);
+    if (until?.test(texts.stdout) === true) stop.abort();
   });
   stderr.on('data', (chunk) => {
     texts.stderr += String(chunk);
@@ -42,7 +45,7 @@ export async function type({ home, now, signal, env = {} }: Typed, ...argv: stri
     home,
     clock,
     random: systemRandom,
-    signal: signal ?? new AbortController().signal,
+    signal: stop.signal,
     self: [process.execPath, 'farfield'],
   };
   const code = await runCli(argv, context);
@@ -57,8 +60,8 @@ export function answer(ran: Ran): Record<string, unknown> {
 
 export interface Desk extends AsyncDisposable {
   endpoint(verb: string, ...argv: string[]): Promise<Ran>;
-  /** A verb that another promise must happen beside. */
-  signal(signal: AbortSignal, verb: string, ...argv: string[]): Promise<Ran>;
+  /** A verb that follows something, interrupted once it printed this. */
+  until(until: RegExp, verb: string, ...argv: string[]): Promise<Ran>;
 }
 
 /** The verbs of a site's endpoint, over its control socket. */
@@ -80,7 +83,7 @@ export async function openDesk(site: Site): Promise<Desk> {
     type({ ...typed, ...more }, 'endpoint', verb, '--state', site.folder.root, ...argv);
   return {
     endpoint: (verb, ...argv) => run({}, verb, argv),
-    signal: (signal, verb, ...argv) => run({ signal }, verb, argv),
+    until: (until, verb, ...argv) => run({ until }, verb, argv),
     [Symbol.asyncDispose]: async () => served.server[Symbol.asyncDispose](),
   };
 }
