@@ -1,6 +1,6 @@
 #!/bin/bash
 # slurm.sh NODE...: starts Slurm on the hosts of the cluster at $SITE (up.sh): controller on `head`, a slurmd on every NODE,
-# munge on all; with SLURM_ACCOUNTING the accounting too.
+# munge on all. No accounting.
 #
 # Limits are short, so that a test of them is: a node is down after half a minute of silence, a requeued job starts again after 6 s.
 # What config/sites/slurm-university.yaml asks for is here: its partition, feature, GPUs (devices of no use), cores and memory
@@ -14,12 +14,6 @@ printf 'CgroupPlugin=disabled\n' > "$SITE/cgroup.conf"
 if [ -n "${CGROUPS:-}" ]; then
   KIND=cgroup TASK=task/cgroup GATHER=cgroup
   printf 'CgroupPlugin=cgroup/v1\nConstrainRAMSpace=yes\nConstrainSwapSpace=yes\nAllowedSwapSpace=0\n' > "$SITE/cgroup.conf"
-fi
-ACCOUNTING=
-if [ -n "${SLURM_ACCOUNTING:-}" ]; then
-  ACCOUNTING='AccountingStorageType=accounting_storage/slurmdbd
-AccountingStorageHost=head
-AccountingStorageEnforce=associations,limits,qos'
 fi
 cat > "$SITE/slurm.conf" <<C
 ClusterName=farfield
@@ -38,7 +32,6 @@ ProctrackType=proctrack/$KIND
 TaskPlugin=$TASK
 JobAcctGatherType=jobacct_gather/$GATHER
 JobAcctGatherFrequency=2
-$ACCOUNTING
 SelectType=select/cons_tres
 SelectTypeParameters=CR_Core_Memory
 DefMemPerCPU=256
@@ -71,7 +64,6 @@ for h in head "${NODES[@]}"; do
   for file in slurm.conf cgroup.conf; do at "$h" tee "/etc/slurm/$file" < "$SITE/$file" >/dev/null; done
   at "$h" setpriv --reuid=munge --regid=munge --init-groups -- munged
 done
-if [ -n "${SLURM_ACCOUNTING:-}" ]; then SITE=$SITE "$HERE/accounting.sh"; fi
 at head setpriv --reuid=slurm --regid=slurm --init-groups -- slurmctld
 for h in "${NODES[@]}"; do at "$h" slurmd; done
 for _ in $(seq 300); do

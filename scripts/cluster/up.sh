@@ -10,8 +10,7 @@
 # U2 OWNED=1: the cluster ends when standard input does, so that it never outlives a program that was killed.
 # U3 A second up on the same SITE is refused while it runs; what a killed one left is swept first.
 #
-# FARFIELD_CLUSTER: where the root is kept between runs (some 30 s and 270 MB the first time).
-# SLURM_ACCOUNTING=1: slurmdbd over MariaDB, with associations enforced (another root; 20 s more). PACKAGES: more for the root.
+# FARFIELD_CLUSTER: where the root is kept between runs (some 45 s and 270 MB the first time). PACKAGES: more for the root.
 set -euo pipefail
 HERE=$(cd "$(dirname "$0")" && pwd)
 REPO=$(cd "$HERE/../.." && pwd)
@@ -43,13 +42,8 @@ if ! command -v mmdebstrap >/dev/null || ! command -v ip >/dev/null; then
 fi
 PACKAGES="slurmctld slurmd slurm-client slurm-wlm-basic-plugins munge apptainer squashfuse squashfs-tools iproute2
   procps util-linux ca-certificates libstdc++6 libatomic1 ${PACKAGES:-}"
-ROOT=$KEPT/slurm-root
-if [ -n "${SLURM_ACCOUNTING:-}" ]; then
-  PACKAGES="$PACKAGES slurmdbd slurm-wlm-mysql-plugin mariadb-server"
-  ROOT=$KEPT/slurm-accounting-root
-fi
 # Another list of packages is another root.
-ROOT=$ROOT-$(echo $PACKAGES | cksum | cut -d ' ' -f 1)
+ROOT=$KEPT/slurm-root-$(echo $PACKAGES | cksum | cut -d ' ' -f 1)
 if [ ! -e "$ROOT/.ready" ]; then
   # Two at once would build into one folder.
   flock -o "$KEPT/root.lock" "$HERE/root.sh" "$ROOT" $PACKAGES </dev/null

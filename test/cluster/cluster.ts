@@ -46,8 +46,6 @@ export interface OpenedCluster extends Cluster, AsyncDisposable {
 }
 
 export interface OpenOptions {
-  /** slurmdbd over MariaDB, associations enforced. */
-  readonly accounting?: boolean;
   /** Further packages for the hosts. */
   readonly packages?: readonly string[];
   readonly write?: (line: string) => void;
@@ -82,7 +80,6 @@ export async function openCluster(options: OpenOptions = {}): Promise<OpenedClus
   const env = {
     PATH: process.env.PATH ?? '',
     FARFIELD_CLUSTER: KEPT,
-    ...(options.accounting === true ? { SLURM_ACCOUNTING: '1' } : {}),
     PACKAGES: (options.packages ?? []).join(' '),
   };
   // A group of its own: Ctrl-C is for this program, whose end ends the cluster.

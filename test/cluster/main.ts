@@ -20,7 +20,6 @@ interface Part {
   readonly name: string;
   /** Programs under test/cluster that print TAP; each is given the cluster's folder. */
   readonly programs: readonly string[];
-  readonly accounting?: boolean;
   readonly packages?: readonly string[];
   /** It makes a host of its own. */
   readonly alone?: boolean;
@@ -64,7 +63,6 @@ async function runPart({ part, programs, quick }: Chosen, tally: TapTally): Prom
   try {
     prepareImage();
     cluster = await openCluster({
-      accounting: part.accounting === true,
       packages: part.packages ?? [],
       write: (text) => process.stdout.write(text),
     });
