@@ -3,8 +3,11 @@ import '../leaks.ts';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { PassThrough } from 'node:stream';
 import fc from 'fast-check';
 import t from 'tap';
+import type { CliContext } from '#base/cli.ts';
+import { systemRandom } from '#base/random.ts';
 import {
   askAccounting,
   compareJobs,
@@ -18,6 +21,7 @@ import {
 import type { CommandOutcome } from '../../agent/schedulers/command.ts';
 import type { SchedulerCommand } from '../../agent/schedulers/driver.ts';
 import { createDriver } from '../../agent/schedulers/drivers.ts';
+import { runCli } from '../../client/cli/main.ts';
 import { NOW, noopBatch, single } from './parts.ts';
 import { startSite } from './site.ts';
 
@@ -38,6 +42,25 @@ t.test('calls of a whole agent are in its ledger by user, function and block, an
     'each with the block that ran it',
   );
   t.same(readSpent(site.folder.ledger, '', DAY - 9, DAY - 8), [], 'and on its day');
+
+  writeFileSync(site.folder.config, '', { mode: 0o600 });
+  const usage = async (...more: string[]): Promise<string> => {
+    const [stdout, stderr] = [new PassThrough(), new PassThrough()];
+    const context: CliContext = {
+      ...{ env: {}, stdin: new PassThrough(), stdout, stderr, cwd: site.folder.root, home: site.folder.root },
+      ...{ clock: site.clock, random: systemRandom, signal: new AbortController().signal, self: [] },
+    };
+    const argv = ['endpoint', 'usage', '--state', site.folder.root, '--by', 'user,function', ...more];
+    t.equal(await runCli(argv, context), 0, `${stderr.read() ?? ''}`);
+    return `${stdout.read() ?? ''}`;
+  };
+  t.match(
+    await usage('--csv'),
+    /^user,function,calls,node_hours,core_hours,gpu_hours\r\nalice,test\/noop,6,[\d.e-]+,[\d.e-]+,0\r\n$/,
+  );
+  t.match(JSON.parse(await usage('--json')), { by: ['user', 'function'], total: { calls: 6 }, rows: [{ calls: 6 }] });
+  t.match(await usage('--jobs'), /^total +- +6 .*\n\nno job was submitted/m);
+  t.match(await usage('--jobs', '--csv'), /^job,block,account,nodes,elapsed_s,by,/);
 });
 
 t.test('rows of any grouping have one total, which is their sum', async () => {
