@@ -15,9 +15,7 @@ import type { Logger } from '#base/log.ts';
 import type { Egress } from '#base/proxy.ts';
 import type { Random } from '#base/random.ts';
 import { FarfieldError } from '#kernel/errors.ts';
-import type { ResolvedPolicy, ResolvedRule } from '#kernel/policy/resolve.ts';
 import type { Refusal } from '#kernel/refusal.ts';
-import type { Measured } from '#kernel/tokens/claims.ts';
 import { openAccessDesk } from './admission/access.ts';
 import { AdmissionDesk } from './admission/admit.ts';
 import { createLaunchCheck, missingModel } from './admission/launch.ts';
@@ -41,13 +39,15 @@ import type { BrokerAddress } from './identity/broker.ts';
 import type { AgentFolder } from './identity/folder.ts';
 import { type IdentitySource, signStatus } from './identity/identity.ts';
 import { BrokerLink, type LinkEnd } from './link/broker-link.ts';
-import { createLogOffsets } from './link/log-offsets.ts';
+import { createRuleOf } from './rule-of.ts';
 import type { Scheduler } from './schedulers/scheduler.ts';
 import { sweepSpool } from './spool.ts';
+import { describeAgent } from './status.ts';
+import { createTelling } from './telling.ts';
 import type { AgentWatch } from './watch.ts';
 import { leasedOf, whyOf } from './why.ts';
 import { Engine } from './work/engine.ts';
-import { matchOf, restoreWork, type Work } from './work/mirror.ts';
+import { restoreWork, type Work } from './work/mirror.ts';
 import { createSpecs } from './work/specs.ts';
 
 export interface AgentOptions {
@@ -103,12 +103,15 @@ export class Agent implements AgentControl {
   /** Until the broker knows us, or cannot be asked (blocks.ts, K6). */
   #asking = true;
   #clockProblem: string | undefined;
-  readonly #rules = new WeakMap<Work, { policy: ResolvedPolicy; rule: ResolvedRule | undefined }>();
+  readonly #ruleOf = createRuleOf(() => this.#policy);
   #full: string | undefined;
   #look: Timer | undefined;
   #looks = 0;
   #jumpMs!: () => number;
-  readonly #logOffsets = createLogOffsets();
+  readonly #telling = createTelling(
+    () => this.#engine,
+    () => this.#link,
+  );
   readonly #closers: (() => Promise<void>)[] = [];
 
   private constructor(options: AgentOptions) {
@@ -306,7 +309,7 @@ export class Agent implements AgentControl {
       doorplate: () => this.#doors.plate(),
       userOf: ({ chain, token }) =>
         this.#policy.current.authorities.pinned.get(chain.principal)?.name ?? token.claims.sub.id,
-      onWaiting: (group, text) => this.#tellWaiting(text, (work) => this.#groups.of(work).key === group.key),
+      onWaiting: (group, text) => this.#telling.waiting(text, (work) => this.#groups.of(work).key === group.key),
       held: () => (this.#link?.fenced !== undefined ? 'fenced' : this.#asking ? 'asking' : undefined),
     });
   }
@@ -342,12 +345,12 @@ export class Agent implements AgentControl {
       spool: folder.spool,
       outDirs: join(folder.spool, 'out'),
       writable: (work) => this.#ruleOf(work)?.write ?? [],
-      measured: (record, work) => this.#measured(record, work),
+      measured: this.#ruleOf.measured,
       perCall: config.blocks.perCall,
       blocks: () => this.#blocks,
       onConnected: () => this.#statusChanged(),
-      onProgress: (key, attempt, done, total, perSecond) => this.#progress(key, attempt, done, total, perSecond),
-      onLog: (key, attempt, data, dropped) => this.#logged(key, attempt, data, dropped),
+      onProgress: this.#telling.progress,
+      onLog: this.#telling.logged,
     });
   }
 
@@ -396,46 +399,10 @@ export class Agent implements AgentControl {
     );
   }
 
-  /** The rule that takes a ticket under the policy of now. */
-  #ruleOf(work: Work): ResolvedRule | undefined {
-    const policy = this.#policy.current;
-    const known = this.#rules.get(work);
-    if (known?.policy === policy) return known.rule;
-    const rule = matchOf(policy, work.token, work.chain, work.manifest)?.rule;
-    this.#rules.set(work, { policy, rule });
-    return rule;
-  }
-
-  #measured(record: Measured, work: Work | undefined): Measured {
-    const rule = work === undefined ? undefined : this.#ruleOf(work)?.name;
-    return { ...record, policy: this.#policy.current.digest, ...(rule === undefined ? {} : { rule }) };
-  }
-
-  #progress(key: number, attempt: number, done: number, total: number, perSecond: number): void {
-    const { work, i } = this.#engine.itemOf(key);
-    if (work === undefined) return;
-    const rate = `${Math.round(perSecond).toLocaleString('en')} rows/s`;
-    this.#link.running(work, [i], 'running', rate, { done, total, attempt });
-  }
-
-  #logged(key: number, attempt: number, data: Uint8Array, dropped: number): void {
-    const { work, i } = this.#engine.itemOf(key);
-    if (work === undefined) return;
-    const offset = this.#logOffsets.next(`${key}.${attempt}`, data.byteLength);
-    this.#link.log(work, i, attempt, offset, data, dropped);
-  }
-
   /** Everyone who waits hears why nothing starts. */
   #tellPaused(reason: string): void {
-    this.#tellWaiting(`the endpoint is paused: ${reason}`);
+    this.#telling.waiting(`the endpoint is paused: ${reason}`);
     this.#statusChanged();
-  }
-
-  #tellWaiting(text: string, concerns: (work: Work) => boolean = () => true): void {
-    for (const work of this.#engine.works.values()) {
-      const waiting = concerns(work) ? [...work.states.keys()].filter((i) => work.states[i] === 1) : [];
-      if (waiting.length > 0) this.#link?.running(work, waiting, 'waiting', text);
-    }
   }
 
   #closed(): Refusal | undefined {
@@ -513,32 +480,19 @@ export class Agent implements AgentControl {
 
   status(): AgentStatus {
     const { identity, pid, broker } = this.#o;
-    const { endpoint, name, seq, expS } = identity.current;
-    const link = this.#linkState;
-    const leased = leasedOf(this.#engine.works.values());
-    return {
-      endpoint,
-      name,
+    return describeAgent({
+      identity: identity.current,
       pid,
-      since: this.#since / 1000,
-      ...this.#openness(),
-      ...brakesOf(this.#drain, this.#breaker),
-      descriptor: { seq, expS },
-      policy: {
-        digest: this.#policy.current.digest,
-        rules: this.#policy.current.rules.length,
-        ...(this.#policy.problem === undefined ? {} : { problem: this.#policy.problem }),
-      },
-      link: {
-        state: link.kind,
-        via: link.kind === 'waiting' ? '' : link.via,
-        detail: link.kind === 'waiting' ? link.reason : link.kind === 'live' ? link.remote : '',
-      },
+      sinceMs: this.#since,
+      openness: this.#openness(),
+      brakes: brakesOf(this.#drain, this.#breaker),
+      policy: this.#policy,
+      link: this.#linkState,
       broker: broker.url,
       ledger: { epoch: this.#epoch, commits: this.#ledger.stats().commits, packsToSend: this.#link.unsent },
-      work: { tickets: this.#engine.works.size, waiting: this.#engine.waiting, leased, stale: this.#engine.stale },
+      engine: this.#engine,
       blocks: this.#blocks.views(),
-    };
+    });
   }
 
   async stop(options: { readonly blocks: boolean }): Promise<void> {
@@ -565,7 +519,7 @@ export class Agent implements AgentControl {
   async drain(reason: string): Promise<void> {
     await this.#drain.begin(reason);
     this.#o.watch?.audit.note('drain', { reason });
-    this.#tellWaiting(this.#drain.sentence ?? '');
+    this.#telling.waiting(this.#drain.sentence ?? '');
     this.#statusChanged();
   }
 
