@@ -36,6 +36,27 @@ function attempt<T>(read: () => T): T | undefined {
   }
 }
 
+/** Both ends and the state of each TCP socket of this process, by inode: the words of a report, not of a comparison. */
+function tcpSockets(): string[] {
+  const STATES = ['', 'established', 'syn-sent', 'syn-received', 'fin-wait-1', 'fin-wait-2', 'time-wait', 'closed'];
+  const states = [...STATES, 'close-wait', 'last-ack', 'listening', 'closing'];
+  const mine = new Set(
+    readdirSync('/proc/self/fd').map(
+      (fd) => attempt(() => readlinkSync(`/proc/self/fd/${fd}`))?.match(/socket:\[(\d+)/)?.[1],
+    ),
+  );
+  return ['tcp', 'tcp6'].flatMap((family) =>
+    (attempt(() => readFileSync(`/proc/self/net/${family}`, 'utf8')) ?? '')
+      .split('\n')
+      .map((line) => line.trim().split(/\s+/))
+      .filter((fields) => fields[9] !== undefined && mine.has(fields[9]))
+      .map(([, from = '', to = '', state = '']) => {
+        const port = (end: string) => Number.parseInt(end.split(':')[1] ?? '', 16);
+        return `tcp ${port(from)} to ${port(to)}, ${states[Number.parseInt(state, 16)]}`;
+      }),
+  );
+}
+
 /** Sockets by what they are, files by their path. Pipes and event files belong to Node's own threads and come and go. */
 function openFiles(): string[] {
   return readdirSync('/proc/self/fd')
@@ -110,5 +131,6 @@ t.teardown(async () => {
   for (const { pid } of descendants(mark)) attempt(() => process.kill(pid, 'SIGKILL'));
   // Unreferenced: it fires only if something else keeps the process alive after the failure has been reported.
   setTimeout(() => process.exit(1), REPORT_MS).unref();
-  throw new Error(`the test file leaves behind: ${left.join(', ')}`);
+  const sockets = left.some((name) => name.includes('socket')) ? ` (open now: ${tcpSockets().join('; ')})` : '';
+  throw new Error(`the test file leaves behind: ${left.join(', ')}${sockets}`);
 });
