@@ -161,7 +161,7 @@ t.test('commands have documented exit codes', async (t) => {
     const runner = startRunner(args);
     runner.child.stdout?.removeAllListeners('data').resume();
     t.equal(await runner.exit, EXIT.usage, args.join(' ') || 'no arguments');
-    t.match(runner.stderr(), /farfield-runner pipe/);
+    t.match(runner.stderr(), /farfield-runner VERB --help/);
   }
 });
 
