@@ -68,6 +68,8 @@ export interface AgentOptions {
   readonly pid: number;
   /** Counters and the audit log. */
   readonly watch?: AgentWatch;
+  /** Work has been done and nothing is open: the time to give memory back. */
+  readonly onIdle?: () => void;
   readonly clock: Clock;
   readonly random: Random;
   readonly log: Logger;
@@ -86,6 +88,8 @@ export class Agent implements AgentControl {
   readonly #stop = new AbortController();
   readonly #ended = Promise.withResolvers<LinkEnd | undefined>();
   readonly #breaker: Breaker;
+  /** Commits of the ledger when `onIdle` was last called. */
+  #rested = -1;
   #ledger!: Ledger;
   #policy!: PolicySource;
   #blobs!: Blobs;
@@ -439,6 +443,11 @@ export class Agent implements AgentControl {
     this.#looks += 1;
     // Queries come at a start and after a reconnect; between those nobody needs the thread that answers them.
     this.#ledger.rest();
+    const { commits } = this.#ledger.stats();
+    if (this.#engine.open === 0 && commits !== this.#rested) {
+      this.#rested = commits;
+      this.#o.onIdle?.();
+    }
     if (this.#looks % PURGE_EVERY_LOOKS === 0 && this.#clockProblem === undefined) {
       this.#ledger
         .submit({ kind: 'purge', nowS: Math.floor(now / 1000) })

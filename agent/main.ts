@@ -5,7 +5,7 @@
 import { hostname } from 'node:os';
 import { fileURLToPath } from 'node:url';
 import { buildText, readBuild } from '#base/build.ts';
-import { SERVER_FLAGS } from '#base/cli.ts';
+import { giveMemoryBack, SERVER_FLAGS } from '#base/cli.ts';
 import { systemClock } from '#base/clock.ts';
 import { serveControl } from '#base/control.ts';
 import { measureDirectory } from '#base/directory-digest.ts';
@@ -155,6 +155,7 @@ async function main(argv: readonly string[]): Promise<number> {
     egress,
     scheduler: watch.scheduler(scheduler),
     watch,
+    onIdle: giveMemoryBack,
     models: await measureModels(config.models, log),
     runner: config.runner ?? { command: node, args: [program('runner')] },
     logFile,
