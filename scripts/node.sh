@@ -10,6 +10,11 @@ if [ ! -f "$stamp" ] || [ "$root/package-lock.json" -nt "$stamp" ]; then
     echo "farfield: npm is not on PATH; install Node.js 20 or newer (it brings npm) and run this again" >&2
     exit 1
   fi
+  # npm ci empties the folder that a link leads to, under whoever works there.
+  if [ -L "$root/node_modules" ]; then
+    echo "farfield: $root/node_modules is a link, and what it leads to is older than package-lock.json; run npm ci there, or remove the link" >&2
+    exit 1
+  fi
   echo "installing dependencies (npm ci), once" >&2
   # npm's own words go to stderr: stdout belongs to the program.
   (cd "$root" && npm ci --no-audit --no-fund --loglevel=error >&2)
