@@ -5,7 +5,7 @@
 import { hostname } from 'node:os';
 import { fileURLToPath } from 'node:url';
 import { buildText, readBuild } from '#base/build.ts';
-import { giveMemoryBack, SERVER_FLAGS } from '#base/cli.ts';
+import { SERVER_FLAGS } from '#base/cli.ts';
 import { systemClock } from '#base/clock.ts';
 import { serveControl } from '#base/control.ts';
 import { measureDirectory } from '#base/directory-digest.ts';
@@ -16,6 +16,7 @@ import type { Dialler } from '#base/link/seam.ts';
 import { chooseDiallers } from '#base/link/supervisor.ts';
 import { wsDialler } from '#base/link/ws.ts';
 import { createLogger, type Logger } from '#base/log.ts';
+import { giveMemoryBack } from '#base/memory.ts';
 import type { Egress } from '#base/proxy.ts';
 import { systemRandom } from '#base/random.ts';
 import { openServiceManager } from '#base/service-manager.ts';

@@ -33,17 +33,9 @@ export interface CliContext {
  * How Node is started for a broker, an agent or a pilot. Invocations live for some 100 ms, longer than the default young
  * generation lasts under load: with more room the collector copies less (15-20 % of all CPU at full load).
  * One helper thread of V8 instead of four: with all cores busy, collectors of four processes that wait for their helpers
- * cost 15 % of the throughput, and every thread keeps memory of its own. `gc` is for `giveMemoryBack` alone.
+ * cost 15 % of the throughput, and every thread keeps memory of its own. `gc` is for memory.ts.
  */
 export const SERVER_FLAGS: readonly string[] = ['--max-semi-space-size=64', '--v8-pool-size=1', '--expose-gc'];
-
-/**
- * Collects all that is garbage, 20 to 40 ms: V8 by itself leaves an idle process as large as its start or its work made it,
- * and an agent is a guest on a login node (7 MB of 116). For moments without work.
- */
-export function giveMemoryBack(): void {
-  globalThis.gc?.({ type: 'major', execution: 'sync', flavor: 'last-resort' });
-}
 
 /** A folder of verbs exports this from each verb file. */
 export type RegisterVerb = (program: Command, context: CliContext) => void;

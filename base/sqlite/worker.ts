@@ -10,9 +10,13 @@
  */
 import { DatabaseSync } from 'node:sqlite';
 import { type MessagePort, parentPort, receiveMessageOnPort, workerData } from 'node:worker_threads';
+import { giveMemoryBack } from '#base/memory.ts';
 import { type EngineOptions, type Failure, failureOf, isFatal, openEngine } from './engine.ts';
 import type { CommandModule } from './module.ts';
 import { pack } from './pack.ts';
+
+/** A writer that had nothing to do for so long gives its memory back, once. */
+const IDLE_MS = 20_000;
 
 export interface WorkerData {
   readonly role: 'writer' | 'reader';
@@ -97,7 +101,10 @@ async function runWriter(port: MessagePort, data: WorkerData): Promise<void> {
       walBehind = wal.behind;
       if (wal.pages >= data.walSettlePages) engine.checkpoint();
     } else if (!end) {
-      Atomics.wait(bell, 0, heard);
+      if (Atomics.wait(bell, 0, heard, IDLE_MS) === 'timed-out') {
+        giveMemoryBack();
+        Atomics.wait(bell, 0, heard);
+      }
     }
     if (end) break;
   }
