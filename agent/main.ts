@@ -25,7 +25,7 @@ import { Agent } from './agent.ts';
 import { openAudit } from './audit.ts';
 import { type ResolvedAgentConfig, readAgentConfig } from './config.ts';
 import { controlHandlers } from './control.ts';
-import { openHealth } from './health.ts';
+import { openAgentHealth } from './health.ts';
 import { type BrokerAddress, readBroker } from './identity/broker.ts';
 import { agentFolder, prepareFolder } from './identity/folder.ts';
 import { openIdentity } from './identity/identity.ts';
@@ -171,7 +171,7 @@ async function main(argv: readonly string[]): Promise<number> {
   await using _health =
     config.health === undefined
       ? undefined
-      : await openHealth({
+      : await openAgentHealth({
           config: config.health,
           socket: folder.health,
           status: () => agent.status(),

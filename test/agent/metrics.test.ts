@@ -6,10 +6,11 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
 import { systemClock } from '#base/clock.ts';
+import { createRegistry, gaugeText } from '#base/metrics.ts';
 import { FarfieldError } from '#kernel/errors.ts';
 import type { AgentStatus } from '../../agent/control.ts';
-import { type HealthOptions, openHealth } from '../../agent/health.ts';
-import { createAgentMetrics, createRegistry, gaugeText, statusGauges } from '../../agent/metrics.ts';
+import { type AgentHealthOptions, openAgentHealth } from '../../agent/health.ts';
+import { createAgentMetrics, statusGauges } from '../../agent/metrics.ts';
 
 const FACTS = { residentBytes: 1000, nowS: 5, version: '0.1 "x"' };
 const STATUS: AgentStatus = {
@@ -123,7 +124,7 @@ t.test('live, ready and metrics are answered on a private socket or on loopback'
   const socket = join(folder, 'health.sock');
   let status = STATUS;
   let broken: FarfieldError | undefined;
-  const options: HealthOptions = {
+  const options: AgentHealthOptions = {
     config: { listen: 'unix' },
     socket,
     status: () => status,
@@ -133,7 +134,7 @@ t.test('live, ready and metrics are answered on a private socket or on loopback'
     clock: systemClock,
   };
   {
-    await using _health = await openHealth(options);
+    await using _health = await openAgentHealth(options);
     t.equal(statSync(socket).mode & 0o777, 0o600);
     const at = { socketPath: socket };
     t.match(await get(at, '/livez'), { status: 200 });
@@ -152,10 +153,10 @@ t.test('live, ready and metrics are answered on a private socket or on loopback'
     t.match(await get(at, '/livez'), { status: 200 }, 'and lives');
   }
   t.throws(() => statSync(socket), { code: 'ENOENT' }, 'the socket goes with it');
-  await using health = await openHealth({ ...options, config: { listen: '127.0.0.1:0' } });
+  await using health = await openAgentHealth({ ...options, config: { listen: '127.0.0.1:0' } });
   const [host, port] = health.at.split(':');
   t.match(await get({ host, port }, '/livez'), { status: 200 });
-  await t.rejects(openHealth({ ...options, config: { listen: health.at } }), {
+  await t.rejects(openAgentHealth({ ...options, config: { listen: health.at } }), {
     code: 'E_USAGE',
     message: /EADDRINUSE/,
   });
