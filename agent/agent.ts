@@ -539,6 +539,7 @@ export class Agent implements AgentControl {
         refusalOf: (work) => this.#launchRefusal(work),
         status: this.status(),
         blocks: this.#blocks.views(),
+        trouble: this.#blocks.trouble,
         pilots: this.#pilots,
         nowMono: this.#o.clock.mono(),
       },

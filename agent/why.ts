@@ -20,6 +20,8 @@ export interface WhyFacts {
   readonly refusalOf: (work: Work) => Refusal | undefined;
   readonly status: Pick<AgentStatus, 'state' | 'reason' | 'link'>;
   readonly blocks: readonly BlockView[];
+  /** Why no job can be made now. */
+  readonly trouble?: string | undefined;
   readonly pilots: {
     readonly rows: ReadonlyMap<number, { readonly node: string; readonly block: string }>;
     isConnected(no: number): boolean;
@@ -131,7 +133,7 @@ function waits(facts: Facts, work: Work, i: number): Explained {
   if (gate !== undefined) return { code: 'ceiling', sentence: gate };
   const ahead = aheadOf(facts.works, work, i);
   const live = facts.blocks.filter(({ pilots, state }) => pilots > 0 && state === 'running');
-  if (live.length === 0) return { ...noPilots(facts.blocks), ahead };
+  if (live.length === 0) return { ...noPilots(facts), ahead };
   const slots = live.reduce((sum, block) => sum + block.slots, 0);
   const busy = live.reduce((sum, block) => sum + block.busy, 0);
   const coming = facts.blocks
@@ -147,7 +149,9 @@ function waits(facts: Facts, work: Work, i: number): Explained {
 }
 
 /** The scheduler's reason for the block that comes first. */
-function noPilots(blocks: readonly BlockView[]): Explained {
+function noPilots({ blocks, trouble }: WhyFacts): Explained {
+  if (blocks.length === 0 && trouble !== undefined)
+    return { code: 'no-block', sentence: `it waits for a block: ${trouble}` };
   const [first] = blocks.filter(({ state }) => state !== 'draining' && state !== 'ended');
   if (first === undefined) {
     return blocks.length === 0

@@ -6,7 +6,8 @@
  *  K1 A block is written down (records.ts) before its job is submitted and removed after its end is known, so that no life
  *     of this agent forgets one.
  *  K2 At most `maxBlocks` live; one whose state is unknown counts. One is begun at a time.
- *  K3 Nothing is started while the breaker is open, and everyone who waits is told why.
+ *  K3 Nothing is started while the breaker is open, or a submit that made no job is to be tried later (submits.ts), and everyone
+ *     who waits is told why.
  *  K4 A socket that a kernel closed is a dead pilot unless it redials at once: its work starts elsewhere. A silent one has
  *     `awayMs` for its leases and `abandonMs` for its block: a cable that is pulled for a minute ends nothing.
  *  K5 Detached pilots are ended by `stop` alone: this process's end leaves them to its next life.
@@ -29,6 +30,7 @@ import { type Block, type BlocksOptions, COMING, createBlock, GONE, nextBlock } 
 import { eventOf, hasNode, waitingText } from './job-words.ts';
 import { moveBlockFile, PREFIX, readRecord, writeBlockFile, writeRecord } from './records.ts';
 import { logTail, sweepFolders } from './remains.ts';
+import { createSubmitTrouble, kindOf, type NoJob, type SubmitTrouble } from './submits.ts';
 import { redemptionOf } from './tokens.ts';
 
 const STOP_GRACE_S = 10;
@@ -44,13 +46,15 @@ const END_MARGIN_MS = 5000;
 interface Why {
   readonly why: string;
   readonly cause?: EndCause;
+  /** There is no job: what waiting is good for. */
+  readonly noJob?: NoJob;
 }
 
 export class Blocks {
   readonly #o: BlocksOptions;
   readonly #blocks = new Map<string, Block>();
   #starting = false;
-  #failures = 0;
+  readonly #trouble: SubmitTrouble;
   #pauseUntil = 0;
   /** Pilot -> until when it may stay away. */
   readonly #away = new Map<number, Timer>();
@@ -64,7 +68,8 @@ export class Blocks {
 
   constructor(options: BlocksOptions) {
     this.#o = options;
-    const { scheduler } = options;
+    const { scheduler, breaker, retryMs } = options;
+    this.#trouble = createSubmitTrouble({ breaker, retryMs, onPause: (ms) => this.#pause(ms) });
     const each = (job: string, act: (block: Block) => Promise<void>): void => {
       for (const block of [...this.#blocks.values()]) if (block.job === job) this.#own(act(block));
     };
@@ -211,7 +216,7 @@ export class Blocks {
     this.#away.get(row.no)?.cancel();
     this.#away.delete(row.no);
     this.#own(this.#apply(block, 'pilotCame', { why: `a pilot on ${row.node}` }));
-    this.#failures = 0;
+    this.#trouble.started();
     this.#o.breaker.started();
     this.touch();
   }
@@ -277,6 +282,11 @@ export class Blocks {
     this.#idle ??= this.#o.clock.after(this.#o.idleMs, () => this.#whenIdle());
   }
 
+  /** Why no job can be made now, in words. */
+  get trouble(): string | undefined {
+    return this.#trouble.words;
+  }
+
   views(): BlockView[] {
     const { engine, slots, scheduler } = this.#o;
     return [...this.#blocks.values()].map(({ id, state, job, pilots, detail }) => ({
@@ -324,6 +334,7 @@ export class Blocks {
     try {
       await this.#write(block);
       block.job = await scheduler.submit({ block: id, folder: place, shape: group.shape, users });
+      this.#trouble.submitted();
       // At once: its end may be told before the ledger has answered.
       const applied = this.#apply(block, 'submitted', { why: 'submitted' });
       await this.#write(block);
@@ -337,7 +348,7 @@ export class Blocks {
     } catch (cause) {
       // The next life asks whether there is a job.
       if (!this.#stopping)
-        await this.#apply(block, 'submitRefused', { why: `not submitted: ${(cause as Error).message}` });
+        await this.#apply(block, 'submitRefused', { why: (cause as Error).message, noJob: kindOf(cause) });
     } finally {
       answered.resolve();
     }
@@ -413,7 +424,7 @@ export class Blocks {
   async #carryOut(block: Block, effect: BlockEffect, why: Why): Promise<void> {
     switch (effect) {
       case 'countStartFailure':
-        return this.#failed(block, why.why);
+        return this.#failed(block, why);
       case 'returnLeases':
         return this.#loseAll(block, why);
       case 'newLife':
@@ -432,15 +443,20 @@ export class Blocks {
     }
   }
 
-  #failed(block: Block, why: string): void {
+  #failed(block: Block, { why, noJob }: Why): void {
     if (this.#stopping) return;
-    const { breaker, clock, retryMs, engine, logFile } = this.#o;
-    const tail = logTail(logFile(block.id));
-    breaker.failed(tail === '' ? why : tail);
-    this.#failures += 1;
-    if (this.#failures < 2 || retryMs === 0) return;
-    this.#pauseUntil = clock.mono() + retryMs;
-    this.#timers.add(this.#after(retryMs, () => engine.dispatch()));
+    if (noJob === undefined) {
+      this.#trouble.died(logTail(this.#o.logFile(block.id)) || why);
+      return;
+    }
+    const words = this.#trouble.noJob(noJob, why);
+    if (words !== undefined) this.#o.onWaiting(block.group, words);
+  }
+
+  #pause(ms: number): void {
+    const { clock, engine } = this.#o;
+    this.#pauseUntil = clock.mono() + ms;
+    this.#timers.add(this.#after(ms, () => engine.dispatch()));
   }
 
   #after(ms: number, act: () => void): Timer {

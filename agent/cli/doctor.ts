@@ -189,7 +189,7 @@ function paused(reason: string): Finding {
       reason,
       'set the clock (chronyd), look at what was admitted, then: farfield endpoint resume',
     );
-  if (/died at their start/.test(reason))
+  if (/died at their start|did not start|refused the job/.test(reason))
     return fail(
       'breaker',
       reason,

@@ -23,6 +23,7 @@ import type { CommandOutcome, RunCommand } from './command.ts';
 import type { Driver, Listing, SchedulerCommand, SeenJob, Source } from './driver.ts';
 import { type JobSetting, jobSpec } from './jobs.ts';
 import { BATCH_DEFAULTS } from './options.ts';
+import { judgeRefusal, THEN_RESUME } from './refusals.ts';
 import type { EndCause, JobState, Scheduler } from './scheduler.ts';
 
 export interface BatchOptions extends JobSetting {
@@ -164,8 +165,7 @@ class Jobs {
         : outcome.kind === 'notStarted'
           ? { kind: 'refused' as const, why: outcome.why }
           : { kind: 'unclear' as const, why: outcome.why };
-    if (reply.kind === 'refused')
-      throw new FarfieldError('E_UNAVAILABLE', `${this.#driver.name} refused the job: ${reply.why}`);
+    if (reply.kind === 'refused') throw refused(this.#driver.name, reply.why);
     if (reply.kind === 'unclear')
       log.warn({ block: request.block, why: reply.why }, 'the reply to a submit is unclear; looking for the job');
     const id = reply.kind === 'submitted' ? reply.id : await this.#settle(spec.name, reply.why);
@@ -215,7 +215,7 @@ class Jobs {
       if (found === undefined) continue;
       const [job] = found.slice(-1);
       if (job !== undefined) return job.id;
-      throw new FarfieldError('E_UNAVAILABLE', `${this.#driver.name} did not take the job: ${why}`);
+      throw new FarfieldError('E_BUSY', `${this.#driver.name} did not take the job: ${why}`);
     }
     this.#strays.add(name);
     throw new FarfieldError('E_TIMEOUT', `${this.#driver.name} does not say whether it took job ${name}: ${why}`);
@@ -428,6 +428,20 @@ class Jobs {
       return trouble;
     });
     return this.#cancelling;
+  }
+}
+
+/** S4 */
+function refused(scheduler: string, why: string): FarfieldError {
+  const { lasts, remedy } = judgeRefusal(why);
+  const said = `${scheduler} refused the job: ${why}`;
+  switch (lasts) {
+    case 'forGood':
+      return new FarfieldError('E_FORBIDDEN', `${said}. Its admin: ${remedy}; ${THEN_RESUME}`);
+    case 'forNow':
+      return new FarfieldError('E_BUSY', said);
+    case 'unsaid':
+      return new FarfieldError('E_UNAVAILABLE', said);
   }
 }
 

@@ -6,6 +6,8 @@
  *     Such a block counts against limits, and nothing of it is started again on that word alone.
  *  S2 `submit` settles a lost reply itself: it looks for a job of this block's name before it says that there is none.
  *  S3 Drivers hold no state: what they need to find a job again is in the `job` text that `submit` returns.
+ *  S4 The code of a failed submit says what waiting is good for: E_FORBIDDEN never, E_BUSY and E_TIMEOUT yes, any other is not
+ *     known. The message has the scheduler's own words, and for E_FORBIDDEN what to do.
  */
 
 /** What a block asks for. The driver turns it into its scheduler's words. */

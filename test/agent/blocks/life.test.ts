@@ -1,6 +1,7 @@
 /** What becomes of blocks, their pilots and their work: deaths by cause, requeues, lost submits, drains, redials. */
 import t from 'tap';
 import { systemRandom } from '#base/random.ts';
+import { FarfieldError } from '#kernel/errors.ts';
 import type { AgentConfig } from '../../../agent/config.ts';
 import { createPilotPeer, type PilotPeer } from '../../fakes/pilot-peer.ts';
 import { noopBatch, single } from '../parts.ts';
@@ -203,6 +204,58 @@ t.test(
     await site.until('the waiting are told', () =>
       site.broker.running.some(({ detail }) => /Invalid account/.test(detail)),
     );
+  },
+);
+
+const ACCOUNT = 'slurm refused the job: Invalid account or account/partition combination specified. Its admin: set it';
+
+t.test('a refusal for good pauses at the first try, and everybody who waits reads it with the remedy', async (t) => {
+  await using site = await batchSite();
+  let asked = 0;
+  site.scheduler.submit = () => {
+    asked += 1;
+    return Promise.reject(new FarfieldError('E_FORBIDDEN', ACCOUNT));
+  };
+  const before = site.clock.mono();
+  const told = (): number =>
+    site.broker.running.filter(({ detail }) => /paused: .*Invalid account.*set it/.test(detail)).length;
+  site.broker.deliver(single(site.party, 'x', { run }));
+  await site.until('it pauses', () => site.agent.status().state === 'paused');
+  await site.until('the first is told', () => told() >= 1);
+  t.ok(site.clock.mono() - before < 5000, 'within seconds of the agent’s clock');
+  site.broker.deliver(single(site.party, 'y', { run }));
+  await site.until('whoever comes later is told too', () => told() >= 2);
+  await site.clock.drive(3_600_000);
+  t.equal(asked, 1, 'and it is not tried again');
+  t.notMatch(site.agent.status().reason, /died at their start/);
+});
+
+t.test(
+  'a scheduler that takes nothing now is asked again, rarer and rarer, and never pauses the endpoint',
+  async (t) => {
+    await using site = await batchSite({ onSubmit: () => undefined });
+    const { submit } = site.scheduler;
+    const asked: number[] = [];
+    site.scheduler.submit = () => {
+      asked.push(site.clock.mono());
+      return Promise.reject(new FarfieldError('E_BUSY', 'slurm did not take the job: Socket timed out'));
+    };
+    site.broker.deliver(single(site.party, 'x', { run }));
+    await site.until('it is told at the first try', () =>
+      site.broker.running.some(({ detail }) => /Socket timed out; it is tried again in 5 s/.test(detail)),
+    );
+    await site.until('five tries', () => asked.length === 5, 500);
+    const gaps = asked.slice(1).map((at, k) => at - (asked[k] ?? 0));
+    t.ok(
+      gaps.every((gap, k) => k === 0 || gap > (gaps[k - 1] ?? 0)),
+      `${gaps}`,
+    );
+    t.equal(site.agent.status().state, 'open');
+    site.scheduler.submit = submit;
+    await site.until('it is taken', () => site.scheduler.submitted.length === 1, 500);
+    await comePilot(site, 0, { auto: true }).dial();
+    await site.until('a receipt', () => statuses(site).length === 1);
+    t.same(statuses(site), ['succeeded']);
   },
 );
 

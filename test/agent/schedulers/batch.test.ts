@@ -245,7 +245,10 @@ t.test('a refusal is an error in the words of the scheduler', async (t) => {
     'sbatch: error: Batch job submission failed: Invalid account or account/partition combination specified',
     1,
   );
-  await t.rejects(w.submit('a'), { code: 'E_UNAVAILABLE', message: /slurm refused the job: .*Invalid account/ });
+  await t.rejects(w.submit('a'), {
+    code: 'E_FORBIDDEN',
+    message: /slurm refused the job: .*Invalid account.*blocks\.batch\.account/,
+  });
   w.answers.sbatch = { kind: 'notStarted', why: 'sbatch cannot be started: ENOENT' };
   await t.rejects(w.submit('a'), { message: /ENOENT/ });
   await w.pass(600_000);
@@ -265,7 +268,7 @@ t.test(
     t.match(JSON.parse(await w.after(w.submit('a'))), { id: '777' });
     t.equal(w.count('sbatch'), 1);
     await t.rejects(w.after(w.submit('b')), {
-      code: 'E_UNAVAILABLE',
+      code: 'E_BUSY',
       message: /did not take the job: .*Socket timed out/,
     });
     t.equal(w.count('sbatch'), 2);
