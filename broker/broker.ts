@@ -30,14 +30,16 @@ import { type ApiServer, createApiServer } from './api/server.ts';
 import { openBlobFiles } from './blobs/files.ts';
 import { createCommit } from './committed.ts';
 import type { BrokerFolder, ResolvedBrokerConfig } from './config.ts';
-import { openDirectory } from './directory.ts';
-import { createHub } from './events/hub.ts';
+import { type Directory, openDirectory } from './directory.ts';
+import { createHub, type Hub } from './events/hub.ts';
 import { CHAIN_CACHE } from './limits.ts';
 import { createLinkHost } from './links/host.ts';
+import { type BrokerFacts, type BrokerMetrics, createBrokerMetrics } from './metrics.ts';
 import { createRunningBoard } from './running.ts';
 import type { BrokerStore, InvitationKind } from './store/store.ts';
 import { createSubmit } from './submit/submit.ts';
 import { startSweeper } from './sweeper.ts';
+import { watchBlobs, watchStore, watchSubmit } from './watch.ts';
 
 export interface BrokerOptions {
   readonly folder: BrokerFolder;
@@ -76,6 +78,11 @@ export interface Broker extends AsyncDisposable {
   /** Text of a one-use invitation (`ff1....`). */
   invite(kind: InvitationKind, subject: string): Promise<string>;
   status(): Promise<BrokerStatus>;
+  /** What it has counted since it began (health.ts). */
+  readonly metrics: BrokerMetrics;
+  facts(): Promise<BrokerFacts>;
+  /** Resolves where the store takes a row. */
+  probe(): Promise<void>;
   /** What time has made due: expiry and purging, now. */
   sweep(): Promise<void>;
   /** Settles when the store has died, or the broker was stopped (undefined). */
@@ -85,7 +92,9 @@ export interface Broker extends AsyncDisposable {
 const KEPT_ALARMS = 20;
 
 export async function startBroker(options: BrokerOptions): Promise<Broker> {
-  const { folder, config, store, clock, random, log } = options;
+  const { folder, config, clock, random, log } = options;
+  const metrics = createBrokerMetrics();
+  const { store, waiting } = watchStore(options.store, metrics, clock);
   const brokerId = loadSigner(folder.key).kid;
   const tls = openServerTls(folder.ca, { names: config.names, clock, random });
   const generation = await store.read('generation', null);
@@ -94,8 +103,9 @@ export async function startBroker(options: BrokerOptions): Promise<Broker> {
   const directory = await openDirectory(store, clock);
   const running = createRunningBoard(store);
   const chains = createChainCache(CHAIN_CACHE);
-  const blobs = openBlobFiles(folder.blobs);
-  const submit = createSubmit({ commit, directory, running, chains, clock, maxOpenItems: config.maxOpenItems });
+  const blobs = watchBlobs(openBlobFiles(folder.blobs), metrics);
+  const { maxOpenItems } = config;
+  const submit = watchSubmit(createSubmit({ commit, directory, running, chains, clock, maxOpenItems }), metrics);
   const authorise = createAuthoriser({ brokerId, directory, chains, clock });
   const api: ApiContext = {
     brokerId,
@@ -111,6 +121,7 @@ export async function startBroker(options: BrokerOptions): Promise<Broker> {
     authorise,
     clock,
     log,
+    metrics,
   };
   const host = createLinkHost({
     store,
@@ -123,6 +134,7 @@ export async function startBroker(options: BrokerOptions): Promise<Broker> {
     log,
     brokerId,
     directory,
+    metrics,
     ...(options.linkTimes === undefined ? {} : { times: options.linkTimes }),
   });
   const doors = await openDoors(api, config, tls);
@@ -140,6 +152,11 @@ export async function startBroker(options: BrokerOptions): Promise<Broker> {
     store,
     ended: store.ended,
     sweep: () => sweeper.sweep(),
+    metrics,
+    facts: () => factsOf(store, directory, hub, waiting()),
+    async probe() {
+      await store.apply('probe', null);
+    },
     async invite(kind, subject) {
       const secret = toBase64Url(random.bytes(32));
       const exp = Math.floor(clock.now() / 1000) + ENROLMENT_LIFE_S;
@@ -170,6 +187,17 @@ export async function startBroker(options: BrokerOptions): Promise<Broker> {
       await store.close();
       log.info({ brokerId }, 'broker stopped');
     },
+  };
+}
+
+async function factsOf(store: BrokerStore, directory: Directory, hub: Hub, storeQueue: number): Promise<BrokerFacts> {
+  const endpoints = directory.endpoints();
+  return {
+    ...(await store.read('counts', null)),
+    endpoints: endpoints.length,
+    sessions: endpoints.flatMap(({ session }) => session?.facts.session.transport ?? []),
+    streams: hub.streams(),
+    storeQueue,
   };
 }
 

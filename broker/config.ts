@@ -1,7 +1,7 @@
 /**
  * The broker's state folder and configuration: `broker init` writes `broker.json`, an operator may edit it.
  *
- *   broker.json  keys/broker.pem  ca/  broker.db  blobs/  admin.sock  broker.log
+ *   broker.json  keys/broker.pem  ca/  broker.db  blobs/  admin.sock  health.sock  broker.log
  */
 import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -12,6 +12,7 @@ import { FarfieldError } from '#kernel/errors.ts';
 import { parseStrict } from '#kernel/json.ts';
 import { DEFAULT_RETENTION_S } from '#kernel/limits.ts';
 import { assertShape } from '#kernel/schema.ts';
+import { HealthShape } from './health.ts';
 import { MAX_OPEN_ITEMS } from './limits.ts';
 
 const Port = T.Integer({ minimum: 0, maximum: 65535 });
@@ -34,12 +35,14 @@ export const BrokerConfig = T.Object(
     maxOpenItems: T.Optional(T.Integer({ minimum: 1 })),
     /** Pages of 4 KiB that the database may have; the disk decides when left out. */
     maxPageCount: T.Optional(T.Integer({ minimum: 64 })),
+    /** /livez, /readyz and metrics for monitoring on this machine; off unless it is set. */
+    health: T.Optional(HealthShape),
     logLevel: T.Optional(T.Union([T.Literal('debug'), T.Literal('info'), T.Literal('warn'), T.Literal('error')])),
   },
   { additionalProperties: false },
 );
 export type BrokerConfig = Static<typeof BrokerConfig>;
-export type ResolvedBrokerConfig = Required<Omit<BrokerConfig, 'maxPageCount'>> & { readonly maxPageCount: number };
+export type ResolvedBrokerConfig = Required<Omit<BrokerConfig, 'health'>> & Pick<BrokerConfig, 'health'>;
 
 export interface BrokerFolder {
   readonly root: string;
@@ -49,6 +52,7 @@ export interface BrokerFolder {
   readonly database: string;
   readonly blobs: string;
   readonly control: string;
+  readonly health: string;
   readonly log: string;
 }
 
@@ -61,6 +65,7 @@ export function brokerFolder(root: string): BrokerFolder {
     database: join(root, 'broker.db'),
     blobs: join(root, 'blobs'),
     control: join(root, 'admin.sock'),
+    health: join(root, 'health.sock'),
     log: join(root, 'broker.log'),
   };
 }

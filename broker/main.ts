@@ -2,6 +2,7 @@
  * farfield-broker STATE_FOLDER: the broker's process. Builds its objects by hand; it alone reads arguments, environment and
  * the real clock.
  */
+import { buildText, readBuild } from '#base/build.ts';
 import { systemClock } from '#base/clock.ts';
 import { serveControl } from '#base/control.ts';
 import { lockFolder } from '#base/files.ts';
@@ -12,6 +13,7 @@ import { FarfieldError } from '#kernel/errors.ts';
 import { adminHandlers } from './admin.ts';
 import { startBroker } from './broker.ts';
 import { brokerFolder, readBrokerConfig } from './config.ts';
+import { openBrokerHealth } from './health.ts';
 import { openSqliteStore } from './store/sqlite.ts';
 
 const EXIT = { ok: 0, usage: 2, refused: 3, storeDied: 6, defect: 70 } as const;
@@ -35,11 +37,23 @@ async function main(argv: readonly string[]): Promise<number> {
     folder.control,
     adminHandlers(broker, () => stop()),
   );
+  const startedS = systemClock.now() / 1000;
+  const health =
+    config.health === undefined
+      ? undefined
+      : await openBrokerHealth({
+          config: config.health,
+          socket: folder.health,
+          broker,
+          process: () => ({ residentBytes: process.memoryUsage.rss(), startedS, version: buildText(readBuild()) }),
+          clock: systemClock,
+        });
   process.once('SIGTERM', () => stop());
   process.once('SIGINT', () => stop());
   service.ready('serving');
   const reason = await Promise.race([asked, broker.ended]);
   service.stopping();
+  await health?.[Symbol.asyncDispose]();
   await broker[Symbol.asyncDispose]();
   // Last: whoever stopped us asks this socket whether we are gone.
   await control.close();

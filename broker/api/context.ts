@@ -6,6 +6,7 @@ import type { BlobFiles } from '../blobs/files.ts';
 import type { Commit } from '../committed.ts';
 import type { Directory } from '../directory.ts';
 import type { Hub } from '../events/hub.ts';
+import type { BrokerMetrics } from '../metrics.ts';
 import type { RunningBoard } from '../running.ts';
 import type { BrokerStore } from '../store/store.ts';
 import type { Submit } from '../submit/submit.ts';
@@ -25,6 +26,7 @@ export interface ApiContext {
   readonly authorise: Authoriser;
   readonly clock: Clock;
   readonly log: Logger;
+  readonly metrics: BrokerMetrics;
 }
 
 /** A body that is no JSON: its media type, and in words what it holds. */

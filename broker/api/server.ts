@@ -16,7 +16,7 @@ import { digestOf } from '#kernel/ids.ts';
 import { parseStrict } from '#kernel/json.ts';
 import { MAX_SUBMISSION_BYTES } from '#kernel/limits.ts';
 import { check } from '#kernel/schema.ts';
-import { type ErrorBody, SUBMISSION_TYPE, UserBody } from '#protos/http.ts';
+import { type ErrorBody, ROUTES, SUBMISSION_TYPE, UserBody } from '#protos/http.ts';
 import type { Asker } from './authorise.ts';
 import type { ApiContext } from './context.ts';
 import { registerOpenApi } from './openapi.ts';
@@ -68,6 +68,7 @@ export async function createApiServer(context: ApiContext, options: ServerOption
   });
   // What goes out is typed by the same schemas; checking it again at run time would cost a third of a status request.
   app.setSerializerCompiler(() => (value) => JSON.stringify(value));
+  countRequests(app, context);
   guardHost(app, options);
   guardBytes(app);
   readBodies(app);
@@ -82,6 +83,25 @@ export async function createApiServer(context: ApiContext, options: ServerOption
     done();
   });
   return app;
+}
+
+/** Routes by what fastify calls them. */
+const ROUTE_NAMES = new Map(Object.entries(ROUTES).map(([name, { method, url }]) => [`${method} ${url}`, name]));
+
+/** A path that is no route, and whatever a stranger makes up, is `other`: labels stay few (metrics.ts, M2). */
+function routeName(request: FastifyRequest): string {
+  return ROUTE_NAMES.get(`${request.method} ${request.routeOptions.url ?? ''}`) ?? 'other';
+}
+
+/** How long these take is decided by whoever reads or sends. */
+const UNTIMED = new Set<string>(['events', 'blobGet', 'blobPut']);
+
+function countRequests(app: ApiServer, { metrics }: ApiContext): void {
+  app.addHook('onResponse', async (request, reply) => {
+    const route = routeName(request);
+    metrics.requests.add([route, String(reply.raw.statusCode)]);
+    if (!UNTIMED.has(route)) metrics.requestSeconds.observe(reply.elapsedTime / 1000);
+  });
 }
 
 function guardHost(app: ApiServer, { hosts, origins }: ServerOptions): void {
@@ -161,9 +181,10 @@ function guardAskers(app: ApiServer, { authorise }: ApiContext): void {
   });
 }
 
-function answerErrors(app: ApiServer, { log }: ApiContext): void {
+function answerErrors(app: ApiServer, { log, metrics }: ApiContext): void {
   app.setErrorHandler((reason: unknown, request, reply) => {
     const error = errorOf(reason);
+    metrics.refusals.add([routeName(request), error.code]);
     if (error.code === 'E_INTERNAL')
       log.error({ request: request.id, route: request.routeOptions.url, err: reason }, 'request failed');
     if (reply.raw.headersSent) return reply.raw.destroy();
@@ -172,6 +193,7 @@ function answerErrors(app: ApiServer, { log }: ApiContext): void {
   });
   app.setNotFoundHandler((request, reply) => {
     const error = notFound(request.method, (request.raw.url ?? '').split('?')[0]?.slice(0, 200) ?? '');
+    metrics.refusals.add([routeName(request), error.code]);
     return reply.code(ERROR_CODES[error.code].http).send(bodyOf(error, request.id));
   });
 }

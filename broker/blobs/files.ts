@@ -11,7 +11,7 @@
  *  F4 A file goes only while nobody completes the same digest, and only if no row names it by then.
  */
 import { createHash, type Hash } from 'node:crypto';
-import { createReadStream } from 'node:fs';
+import { createReadStream, type ReadStream } from 'node:fs';
 import { type FileHandle, mkdir, open, readdir, rename, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Readable } from 'node:stream';
@@ -36,7 +36,7 @@ export interface BlobFiles {
   partial(principal: string, digest: string): Promise<number>;
   /** Returns how many bytes there are now. */
   append(upload: Upload): Promise<number>;
-  read(digest: string, start: number, end: number): Readable;
+  read(digest: string, start: number, end: number): ReadStream;
   /** Removes the file unless `kept` says that somebody names it again. */
   remove(digest: string, kept: () => Promise<boolean>): Promise<void>;
   /** Removes uploads that nobody went on with since `beforeMs`. */

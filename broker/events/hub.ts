@@ -27,6 +27,8 @@ export interface Hub {
   passing(principal: string, kind: 'running' | 'log', data: unknown): void;
   listen(principal: string, listener: EventListener): () => void;
   listeners(principal: string): number;
+  /** Of everybody. */
+  streams(): number;
 }
 
 export function createHub(generation: string): Hub {
@@ -56,6 +58,7 @@ export function createHub(generation: string): Hub {
       };
     },
     listeners: (principal) => byPrincipal.get(principal)?.size ?? 0,
+    streams: () => byPrincipal.values().reduce((sum, { size }) => sum + size, 0),
   };
 }
 

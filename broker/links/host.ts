@@ -17,6 +17,7 @@ import { FarfieldError } from '#kernel/errors.ts';
 import { thumbprint } from '#kernel/ids.ts';
 import type { Hello } from '#protos/generated/link.js';
 import type { Directory, EndpointEntry } from '../directory.ts';
+import type { BrokerMetrics } from '../metrics.ts';
 import { verifyHello } from './hello.ts';
 import { createEndpointSession, type EndpointSession, type SessionParts } from './session.ts';
 
@@ -26,6 +27,7 @@ export interface LinkHostOptions extends SessionParts {
   readonly random: Random;
   readonly clock: Clock;
   readonly log: Logger;
+  readonly metrics: BrokerMetrics;
   readonly times?: Partial<SessionTimes>;
 }
 
@@ -54,8 +56,10 @@ export function createLinkHost(options: LinkHostOptions): LinkHost {
         ...(options.times === undefined ? {} : { times: options.times }),
         verify: (hello, { nonce }) => welcome(options, hello, nonce),
         onSession: (session, peer) => serve(options, session, peer),
-        onRefused: (link, code, reason) =>
-          log.warn({ remote: link.remote, code, reason: plain(reason) }, 'link refused'),
+        onRefused(link, code, reason) {
+          options.metrics.linkRefusals.add([code]);
+          log.warn({ remote: link.remote, code, reason: plain(reason) }, 'link refused');
+        },
         onError: (error, link) => log.error({ remote: link.remote, err: error }, 'link failed'),
       });
       loops.push(loop);
@@ -125,6 +129,7 @@ async function serve(options: LinkHostOptions, session: Session<LinkMessage>, pe
   const facts = { endpoint: entry.id, sessionEpoch, ledgerEpoch, online: entry.online, session };
   const live: EndpointSession = createEndpointSession(options, facts);
   directory.connected(entry, live);
+  options.metrics.linkSessions.add([session.transport]);
   log.info(
     { endpoint: entry.id, sessionEpoch, transport: session.transport, remote: session.remote },
     'endpoint connected',

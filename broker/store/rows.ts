@@ -176,5 +176,14 @@ export interface Rows {
   alarms(limit: number): readonly { at: number; kind: string; text: string }[];
   dropAlarms(before: number): void;
 
-  counts(): { tickets: number; openItems: number; users: number; endpoints: number };
+  /** Writes a text of this length and takes it back: a store without room throws. */
+  probe(bytes: number): void;
+  counts(): {
+    tickets: number;
+    openItems: number;
+    users: number;
+    endpoints: number;
+    blobs: number;
+    blobBytes: number;
+  };
 }

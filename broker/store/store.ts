@@ -285,6 +285,8 @@ export interface Commands {
   enrol: { in: Enrol; out: Accepted };
   keepBlob: { in: KeepBlob; out: { readonly kind: 'done' } };
   restored: { in: Restored; out: { readonly kind: 'done' } };
+  /** Writes some pages and takes them back: whether the store could keep what comes. */
+  probe: { in: null; out: { readonly kind: 'done' } };
 }
 
 export interface TicketView {
@@ -382,7 +384,14 @@ export interface Reads {
   };
   counts: {
     in: null;
-    out: { readonly tickets: number; readonly openItems: number; readonly users: number; readonly endpoints: number };
+    out: {
+      readonly tickets: number;
+      readonly openItems: number;
+      readonly users: number;
+      readonly endpoints: number;
+      readonly blobs: number;
+      readonly blobBytes: number;
+    };
   };
 }
 

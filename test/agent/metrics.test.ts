@@ -1,16 +1,16 @@
 /** What monitoring reads: the text format, closed label sets, and the listener's three pages. */
 import '../leaks.ts';
 import { mkdtempSync, rmSync, statSync } from 'node:fs';
-import { request } from 'node:http';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import t, { type Test } from 'tap';
+import t from 'tap';
 import { systemClock } from '#base/clock.ts';
 import { createRegistry, gaugeText } from '#base/metrics.ts';
 import { FarfieldError } from '#kernel/errors.ts';
 import type { AgentStatus } from '../../agent/control.ts';
 import { type AgentHealthOptions, openAgentHealth } from '../../agent/health.ts';
 import { createAgentMetrics, statusGauges } from '../../agent/metrics.ts';
+import { getPage, parseMetrics } from '../prometheus.ts';
 
 const FACTS = { residentBytes: 1000, nowS: 5, version: '0.1 "x"' };
 const STATUS: AgentStatus = {
@@ -31,33 +31,13 @@ const STATUS: AgentStatus = {
   ],
 };
 
-/** Every line is a comment or one sample, and every sample belongs to the TYPE above it. */
-function assertFormat(t: Test, text: string): void {
-  t.ok(text.endsWith('\n'));
-  let type = '';
-  const seen = new Set<string>();
-  for (const line of text.trimEnd().split('\n')) {
-    const head = /^# (HELP|TYPE) (farfield_agent_[a-z_]+) (.+)$/.exec(line);
-    if (head !== null) {
-      type = head[2] ?? '';
-      continue;
-    }
-    const sample = /^([a-z_]+)((?:\{(?:[a-z]+="[^"\\\n]*",?)+\})?) (-?[0-9.e+-]+)$/.exec(line);
-    if (sample === null) t.fail(`no sample: ${line}`);
-    const name = (sample?.[1] ?? '').replace(/_(bucket|sum|count)$/, '');
-    if (name !== type && sample?.[1] !== type) t.fail(`${line} stands under ${type}`);
-    const key = line.slice(0, line.lastIndexOf(' '));
-    if (seen.has(key)) t.fail(`${key} is there twice`);
-    seen.add(key);
-  }
-}
-
 t.test('the text is Prometheus’ format, and each sample stands under its type', async (t) => {
   const metrics = createAgentMetrics();
   metrics.admissions.add(['admitted'], 3);
   metrics.durations.observe(0.2);
   metrics.durations.observe(1e9);
-  assertFormat(t, metrics.text() + gaugeText(statusGauges(STATUS, FACTS)));
+  const samples = parseMetrics(metrics.text() + gaugeText(statusGauges(STATUS, FACTS)));
+  t.equal(samples.get('farfield_agent_admissions_total{outcome="admitted"}'), 3);
 });
 
 t.test('a label has a closed set of values: what is unknown is counted as other', async (t) => {
@@ -96,28 +76,6 @@ t.test('the gauges say what status says', async (t) => {
     t.ok(text.includes(`${line}\n`), line);
 });
 
-interface Page {
-  readonly status: number;
-  readonly text: string;
-  readonly type: string;
-}
-
-function get(at: object, path: string, method = 'GET'): Promise<Page> {
-  return new Promise((done, failed) => {
-    const asked = request({ ...at, path, method, agent: false }, (response) => {
-      let text = '';
-      response.on('data', (chunk) => {
-        text += String(chunk);
-      });
-      response.on('end', () =>
-        done({ status: response.statusCode ?? 0, text, type: response.headers['content-type'] ?? '' }),
-      );
-    });
-    asked.on('error', failed);
-    asked.end();
-  });
-}
-
 t.test('live, ready and metrics are answered on a private socket or on loopback', async (t) => {
   const folder = mkdtempSync(join(tmpdir(), 'farfield-health-'));
   t.teardown(() => rmSync(folder, { recursive: true, force: true }));
@@ -137,25 +95,25 @@ t.test('live, ready and metrics are answered on a private socket or on loopback'
     await using _health = await openAgentHealth(options);
     t.equal(statSync(socket).mode & 0o777, 0o600);
     const at = { socketPath: socket };
-    t.match(await get(at, '/livez'), { status: 200 });
-    t.match(await get(at, '/readyz'), { status: 200, text: /ledger: writable\nlink: live/ });
-    t.match(await get(at, '/metrics'), { status: 200, type: /version=0\.0\.4/, text: /farfield_agent_info/ });
-    t.match(await get(at, '/else'), { status: 404 });
-    t.match(await get(at, '/metrics', 'POST'), { status: 405 });
+    t.match(await getPage(at, '/livez'), { status: 200 });
+    t.match(await getPage(at, '/readyz'), { status: 200, text: /ledger: writable\nlink: live/ });
+    t.match(await getPage(at, '/metrics'), { status: 200, type: /version=0\.0\.4/, text: /farfield_agent_info/ });
+    t.match(await getPage(at, '/else'), { status: 404 });
+    t.match(await getPage(at, '/metrics', 'POST'), { status: 405 });
     status = { ...STATUS, state: 'draining', reason: 'lunch', link: { state: 'waiting', via: '', detail: 'refused' } };
     t.match(
-      await get(at, '/readyz'),
+      await getPage(at, '/readyz'),
       { status: 200, text: /draining: lunch/ },
       'a broker that is away is no reason to restart it',
     );
     broken = new FarfieldError('E_DISK_FULL', 'no room');
-    t.match(await get(at, '/readyz'), { status: 503, text: /ledger: no room/ });
-    t.match(await get(at, '/livez'), { status: 200 }, 'and lives');
+    t.match(await getPage(at, '/readyz'), { status: 503, text: /ledger: no room/ });
+    t.match(await getPage(at, '/livez'), { status: 200 }, 'and lives');
   }
   t.throws(() => statSync(socket), { code: 'ENOENT' }, 'the socket goes with it');
   await using health = await openAgentHealth({ ...options, config: { listen: '127.0.0.1:0' } });
   const [host, port] = health.at.split(':');
-  t.match(await get({ host, port }, '/livez'), { status: 200 });
+  t.match(await getPage({ host, port }, '/livez'), { status: 200 });
   await t.rejects(openAgentHealth({ ...options, config: { listen: health.at } }), {
     code: 'E_USAGE',
     message: /EADDRINUSE/,

@@ -1,7 +1,7 @@
 /** The operator's verbs, with real processes under a temporary home. */
 import { spawnSync } from 'node:child_process';
 import { once } from 'node:events';
-import { existsSync, mkdtempSync, rmSync, statSync } from 'node:fs';
+import { existsSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { createServer, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -14,6 +14,7 @@ import { systemRandom } from '#base/random.ts';
 import { brokerFolder } from '../../broker/config.ts';
 import { openSqliteStore } from '../../broker/store/sqlite.ts';
 import { runCli } from '../../client/cli/main.ts';
+import { getPage, parseMetrics } from '../prometheus.ts';
 
 const root = fileURLToPath(new URL('../..', import.meta.url));
 const ID = 'k'.repeat(43);
@@ -81,6 +82,26 @@ t.test('init, start, invite, a kill, start again, stop: with the same address an
   t.same(stopped.json, { stopped: true });
   t.same((await farfield(home, 'stop', '--json')).json, { stopped: false });
   t.equal((await farfield(home, 'invite', '--user', ID)).code, EXIT.unavailable);
+});
+
+t.test('its operator asks for metrics in broker.json, and finds them on a socket beside it', async (t) => {
+  const home = newHome(t);
+  await farfield(home, 'init', '--port', '0', '--grpc-port', '0');
+  const { config, health } = brokerFolder(join(home, 'broker'));
+  const settings = JSON.parse(readFileSync(config, 'utf8')) as object;
+  const listenAt = (listen: string): void => writeFileSync(config, JSON.stringify({ ...settings, health: { listen } }));
+  listenAt('0.0.0.0:9465');
+  t.match((await farfield(home, 'start', '--detach')).out, /health/, 'never beyond this machine');
+  listenAt('unix');
+  const up = await farfield(home, 'start', '--detach', '--json');
+  t.equal(up.code, EXIT.ok, up.out);
+  t.teardown(() => farfield(home, 'stop'));
+  t.match(await getPage({ socketPath: health }, '/readyz'), { status: 200 });
+  const samples = parseMetrics((await getPage({ socketPath: health }, '/metrics')).text);
+  t.equal(samples.get('farfield_broker_users'), 0);
+  t.ok((samples.get('farfield_broker_resident_memory_bytes') ?? 0) > 1e7);
+  await farfield(home, 'stop');
+  t.notOk(existsSync(health), 'and the socket goes with it');
 });
 
 t.test('a broker that cannot start says why in one line', async (t) => {

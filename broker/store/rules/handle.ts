@@ -3,7 +3,7 @@ import type { Rows } from '../rows.ts';
 import type { Commands, Reads } from '../store.ts';
 import { answers } from './answers.ts';
 import { begin, cancelAcked, status } from './begin.ts';
-import { addUser, enrol, invite, keepBlob, purge, restored } from './keep.ts';
+import { addUser, enrol, invite, keepBlob, probe, purge, restored } from './keep.ts';
 import { cancel, expire, queue } from './queue.ts';
 import { admitted, complete, deliver, handBack, refuse } from './work.ts';
 
@@ -33,6 +33,7 @@ const RULES: { readonly [K in keyof Commands]: (rows: Rows, command: Commands[K]
   enrol,
   keepBlob,
   restored,
+  probe,
 };
 
 export function handle(rows: Rows, message: CommandMessage): Commands[keyof Commands]['out'] {

@@ -17,6 +17,14 @@ import { refused } from './common.ts';
 
 const DONE = { kind: 'done' } as const;
 
+/** A ticket with its small arguments: a disk that has less than this left is as good as full. */
+const PROBE_BYTES = 64 * 1024;
+
+export function probe(rows: Rows): { kind: 'done' } {
+  rows.probe(PROBE_BYTES);
+  return DONE;
+}
+
 /** Agents and clients send again what this history lacks; readers are told to start over (`reset`), which the generation does. */
 export function restored(rows: Rows, c: Restored): { kind: 'done' } {
   rows.setGeneration(c.generation);

@@ -74,6 +74,7 @@ type KeepingRows = Pick<
   | 'alarm'
   | 'alarms'
   | 'dropAlarms'
+  | 'probe'
   | 'counts'
 >;
 
@@ -130,17 +131,24 @@ export function keepingRows(sql: Sql): KeepingRows {
         .all('select at, kind, body from alarm order by no desc limit ?', limit)
         .map((row) => ({ at: num(row, 'at'), kind: text(row, 'kind'), text: text(row, 'body') })),
     dropAlarms: (before) => void sql.run('delete from alarm where at < ?', before),
+    probe(bytes) {
+      sql.run("insert into meta values ('probe', hex(zeroblob(?)))", bytes / 2);
+      sql.run("delete from meta where key = 'probe'");
+    },
     counts() {
       const row =
         sql.one(
           `select (select count(*) from ticket) as tickets, (select coalesce(sum(open), 0) from principal) as openItems,
-                (select count(*) from principal where x is not null) as users, (select count(*) from endpoint) as endpoints`,
+                (select count(*) from principal where x is not null) as users, (select count(*) from endpoint) as endpoints,
+                (select count(*) from blob) as blobs, (select coalesce(sum(size), 0) from blob) as blobBytes`,
         ) ?? {};
       return {
         tickets: num(row, 'tickets'),
         openItems: num(row, 'openItems'),
         users: num(row, 'users'),
         endpoints: num(row, 'endpoints'),
+        blobs: num(row, 'blobs'),
+        blobBytes: num(row, 'blobBytes'),
       };
     },
   };
