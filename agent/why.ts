@@ -6,6 +6,7 @@
  *     scheduler's own reason is the one of its last look.
  *  Y2 The first cause that alone keeps it waiting is the answer, in the order in which they would be met: its own end, the
  *     endpoint as a whole, a ceiling, blocks, and places last.
+ *  Y3 Where an earlier start ended, why it did follows: the scheduler's cause, as soon as that is known.
  */
 import { statusName } from '#kernel/receipts.ts';
 import type { Refusal } from '#kernel/refusal.ts';
@@ -81,6 +82,13 @@ type Facts = WhyFacts & { readonly works: readonly Work[] };
 type Explained = Pick<WhyAnswer, 'code' | 'sentence' | 'ahead' | 'block'>;
 
 function explain(facts: Facts, work: Work, i: number): Explained {
+  const answer = ofState(facts, work, i);
+  const last = work.lastFailure.get(i);
+  if (last === undefined || answer.code === 'done' || answer.code === 'ending') return answer;
+  return { ...answer, sentence: `${answer.sentence}. Its last start ended: ${last.message}` };
+}
+
+function ofState(facts: Facts, work: Work, i: number): Explained {
   const state = work.states[i] ?? 0;
   if (state >= ITEM.ended) return { code: 'done', sentence: `it is over: ${endedWord(state)}` };
   if (state === ITEM.absent) return { code: 'not-here', sentence: 'the broker has not delivered this item yet' };

@@ -28,6 +28,8 @@ export interface BlocksOptions {
   /** Folder that holds one folder a block. */
   readonly folder: string;
   readonly slots: number;
+  /** Of a job on each node, where the site limits it. */
+  readonly memMiB?: number | undefined;
   readonly maxBlocks: number;
   /** Kept while there is no work / begun before there is any. */
   readonly minBlocks: number;
@@ -77,6 +79,9 @@ export interface Block {
   startedAt: number | undefined;
   /** What it waits for, in words. */
   detail: string;
+  /** Why its pilots take nothing more / why this agent ends it; undefined where they do, and where it does not. */
+  drained: string | undefined;
+  stopped: string | undefined;
   readonly pilots: Set<number>;
   busyAt: number;
 }
@@ -97,6 +102,8 @@ export function createBlock(id: string, group: Group, nowMono: number): Block {
     came: false,
     startedAt: undefined,
     detail: '',
+    drained: undefined,
+    stopped: undefined,
     pilots: new Set(),
     busyAt: nowMono,
   };

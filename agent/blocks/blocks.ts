@@ -24,9 +24,10 @@ import { toBase64Url } from '#kernel/bytes.ts';
 import { type BlockEffect, type BlockEvent, blockStep } from '#kernel/states/block.ts';
 import type { PilotRow } from '../admission/ledger.ts';
 import type { BlockView } from '../control.ts';
-import type { EndCause, JobState } from '../schedulers/scheduler.ts';
+import type { JobState } from '../schedulers/scheduler.ts';
 import type { Work } from '../work/mirror.ts';
 import { type Block, type BlocksOptions, COMING, createBlock, GONE, nextBlock } from './block.ts';
+import { type BlockEnd, memorySentence, whyLost } from './end-words.ts';
 import { eventOf, hasNode, waitingText } from './job-words.ts';
 import { moveBlockFile, PREFIX, readRecord, writeBlockFile, writeRecord } from './records.ts';
 import { logTail, sweepFolders } from './remains.ts';
@@ -43,9 +44,7 @@ const FRESH = 0.9;
 /** A result must be written before the end. */
 const END_MARGIN_MS = 5000;
 
-interface Why {
-  readonly why: string;
-  readonly cause?: EndCause;
+interface Why extends BlockEnd {
   /** There is no job: what waiting is good for. */
   readonly noJob?: NoJob;
 }
@@ -73,7 +72,9 @@ export class Blocks {
     const each = (job: string, act: (block: Block) => Promise<void>): void => {
       for (const block of [...this.#blocks.values()]) if (block.job === job) this.#own(act(block));
     };
-    scheduler.onEnd((job, why, cause) => each(job, (block) => this.#apply(block, 'sawEnded', { why, cause })));
+    scheduler.onEnd((job, why, cause, end) =>
+      each(job, (block) => this.#apply(block, 'sawEnded', { why, cause, end })),
+    );
     scheduler.onAbsent?.((job, why) => each(job, (block) => this.#absent(block, why)));
     scheduler.onState?.((job, state, restarts) => each(job, (block) => this.#saw(block, state, restarts)));
   }
@@ -224,6 +225,7 @@ export class Blocks {
   /** A pilot takes nothing more; its job ends by itself. */
   draining(row: PilotRow, why: string): void {
     const block = this.#blocks.get(row.block);
+    if (block !== undefined) block.drained ??= why;
     const { pilots, engine } = this.#o;
     if (block !== undefined && [...block.pilots].every((no) => !pilots().isConnected(no) || pilots().isDraining(no)))
       this.#own(this.#apply(block, 'drain', { why }));
@@ -235,14 +237,22 @@ export class Blocks {
     const block = this.#blocks.get(row.block);
     if (block === undefined || this.#stopping) return;
     this.#expect(row);
-    if (how === 'closed') {
+    if (how !== 'silent') {
       const timer = this.#after(REDIAL_MS, () => {
         if (this.#o.pilots().isConnected(row.no) || this.#o.held() !== undefined) return;
-        this.#own(this.#o.engine.lost(row.no, `its pilot on ${row.node} ended`).then(() => this.#o.engine.dispatch()));
+        if (how === 'closed') this.#own(this.#giveBack(row, `its pilot on ${row.node} ended`, 'unsaid'));
+        // The job of a pilot that just ended is not over in the look that began before.
+        this.#own(this.#ask(block));
       });
       this.#timers.add(timer);
     }
     this.#own(this.#ask(block));
+  }
+
+  async #giveBack({ no }: PilotRow, why: string, cause: 'unsaid' | 'givenUp'): Promise<void> {
+    const { engine } = this.#o;
+    await engine.lost(no, { why, cause });
+    engine.dispatch();
   }
 
   /** What the scheduler says of it, as soon as its manners allow. */
@@ -255,7 +265,7 @@ export class Blocks {
   }
 
   #expect(row: PilotRow, sinceMs = this.#o.clock.mono()): void {
-    const { clock, awayMs, abandonMs, held, engine } = this.#o;
+    const { clock, awayMs, abandonMs, held } = this.#o;
     this.#away.get(row.no)?.cancel();
     const timer = clock.after(awayMs, () => {
       this.#away.delete(row.no);
@@ -266,11 +276,8 @@ export class Blocks {
       const alone = ![...block.pilots].some((no) => this.#o.pilots().isConnected(no));
       if (alone && silentMs >= abandonMs)
         return this.#own(this.#stop(block, `its pilot was silent for ${Math.round(silentMs / 1000)} s`));
-      this.#own(
-        engine.lost(row.no, `its pilot on ${row.node} was silent for ${Math.round(silentMs / 1000)} s`).then(() => {
-          engine.dispatch();
-        }),
-      );
+      const silent = `its pilot on ${row.node} was silent for ${Math.round(silentMs / 1000)} s, and nobody says why`;
+      this.#own(this.#giveBack(row, silent, 'givenUp'));
       this.#expect(row, sinceMs);
     });
     this.#away.set(row.no, timer);
@@ -376,7 +383,7 @@ export class Blocks {
     if (text !== undefined && text !== block.detail) onWaiting(block.group, text);
     block.detail = text ?? '';
     if (event !== undefined) {
-      const cause = state.kind === 'ended' ? { cause: state.cause } : {};
+      const cause = state.kind === 'ended' ? { cause: state.cause, end: state } : {};
       await this.#apply(block, event, { why: 'why' in state ? state.why : state.kind, ...cause });
     }
     if (scheduler.namesNodes !== true || block.nodes.length === 0) return;
@@ -467,19 +474,29 @@ export class Blocks {
     return timer;
   }
 
-  async #loseAll(block: Block, { why, cause }: Why): Promise<void> {
-    for (const row of [...this.#o.pilots().rows.values()])
-      if (row.block === block.id) await this.#lose(row, why, cause);
+  async #loseAll(block: Block, why: Why): Promise<void> {
+    const { scheduler, slots, memMiB } = this.#o;
+    for (const row of [...this.#o.pilots().rows.values()]) {
+      if (row.block !== block.id) continue;
+      const words = whyLost(block, why, { scheduler: scheduler.name, node: row.node, slots, memMiB });
+      // Walltime, preemption, a lost node are nobody's fault; a block that was killed for its memory held the work that took it.
+      await this.#lose(row, words, why.cause === 'memory');
+    }
     block.pilots.clear();
   }
 
-  async #lose(row: PilotRow, why: string, cause?: EndCause): Promise<void> {
+  async #lose(row: PilotRow, why: string, charged = false): Promise<void> {
     this.#away.get(row.no)?.cancel();
     this.#away.delete(row.no);
     this.#blocks.get(row.block)?.pilots.delete(row.no);
-    // Walltime, preemption, a lost node are nobody's fault; a block that was killed for its memory held the work that took it.
-    await this.#o.engine.lost(row.no, `its pilot ended (${why})`, cause === 'memory');
+    await this.#o.engine.lost(row.no, { why, charged, cause: 'said' });
     await this.#o.pilots().forget(row.no);
+  }
+
+  failureWords(id: string, message: string): string | undefined {
+    const { scheduler, slots, memMiB } = this.#o;
+    const job = this.#blocks.get(id)?.job;
+    return job === undefined ? undefined : memorySentence(message, { scheduler: scheduler.name, job, slots, memMiB });
   }
 
   /** The block is gone: its leases go back, and its folder unless somebody must look at it. */
@@ -494,6 +511,7 @@ export class Blocks {
   }
 
   async #stop(block: Block, why: string): Promise<void> {
+    block.stopped ??= why;
     await block.answered;
     this.#o.pilots().stop(block.id, why, STOP_GRACE_S);
     await this.#apply(block, 'stop', { why });

@@ -38,7 +38,8 @@ export function waitingText(scheduler: string, job: string, state: JobState): st
   }
 }
 
-function idOf(job: string): string {
+/** The scheduler's own id. */
+export function idOf(job: string): string {
   try {
     const { id } = JSON.parse(job) as { id?: unknown };
     if (typeof id === 'string') return id;

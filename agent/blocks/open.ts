@@ -65,6 +65,7 @@ export function openBlocks(options: OpenBlocksOptions): Blocks {
     }),
     folder: folder.blocks,
     slots,
+    memMiB: config.blocks.batch.memMiB,
     maxBlocks,
     minBlocks,
     initBlocks,

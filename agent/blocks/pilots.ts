@@ -70,6 +70,8 @@ export interface PilotWatch {
   done(row: PilotRow): void;
   draining(row: PilotRow, why: string): void;
   away(row: PilotRow, how: 'bye' | 'closed' | 'silent'): void;
+  /** A pilot's words for a failure, as the people who sent the work should read them; undefined where they are good. */
+  failureWords(block: string, message: string): string | undefined;
 }
 
 export interface Pilots {
@@ -143,7 +145,7 @@ export async function openPilots(options: PilotsOptions): Promise<Pilots> {
           if (message.draining !== undefined) {
             fact.draining = true;
             options.blocks().draining(row, message.draining.reason);
-          } else take(options, row, port, session, message);
+          } else take(options, row, port, session, message, fact.draining);
         }
       });
       options.log.info({ pilot: row.no, block: row.block, end }, 'pilot link ended');
@@ -271,10 +273,11 @@ function take(
   port: PilotPort,
   session: PilotSession,
   message: PilotMessage,
+  leaving: boolean,
 ): void {
   const { started, progress, log, done } = message;
   if (done !== undefined) {
-    takeDone(options, port, done)
+    takeDone(options, port, done, leaving)
       .then(() => {
         session.send({ doneAck: { doneNo: done.doneNo } }, 'prompt');
         options.blocks().done(row);
@@ -291,7 +294,7 @@ function take(
   else throw new FarfieldError('E_PROTOCOL', 'a message that a pilot does not send');
 }
 
-async function takeDone(options: PilotsOptions, port: PilotPort, done: Done): Promise<void> {
+async function takeDone(options: PilotsOptions, port: PilotPort, done: Done, leaving: boolean): Promise<void> {
   const { engine, measured } = options;
   // Items of one message share their records: one merged record for each pair keeps receipts small.
   const merged = new Map<Measured, Map<Work | undefined, Measured>>();
@@ -305,13 +308,24 @@ async function takeDone(options: PilotsOptions, port: PilotPort, done: Done): Pr
   });
   // By digest, so that an upload finds it after a restart, and a repeated message meets a file that is there.
   if (read.files.length > 0) await keepFiles(options, read.files);
-  const ends = await placed(options, read.ends);
-  await engine.ended(port.no, ends);
+  const ends = await placed(
+    options,
+    read.ends.map((end) => reworded(options, port.block, end)),
+  );
+  await engine.ended(port.no, ends, leaving);
   // Only now: until the commit a repeated message needs the spool's copy.
   for (const { detail, resultDigest } of ends) {
     if (detail.res?.at === 'endpoint' && resultDigest !== undefined)
       await rm(spooled(options.spool, resultDigest), { force: true });
   }
+}
+
+/** A failure that the block can tell in better words, as a kill for its job's memory. */
+function reworded(options: PilotsOptions, block: string, end: AttemptEnd): AttemptEnd {
+  const { err } = end.detail;
+  if (end.status !== 'failed' || err === undefined) return end;
+  const message = options.blocks().failureWords(block, err.message);
+  return message === undefined ? end : { ...end, detail: { ...end.detail, err: { ...err, message } } };
 }
 
 /** Where the spool keeps a result that is a file. */

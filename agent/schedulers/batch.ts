@@ -24,7 +24,7 @@ import type { Driver, Listing, SchedulerCommand, SeenJob, Source } from './drive
 import { type JobSetting, jobSpec } from './jobs.ts';
 import { BATCH_DEFAULTS } from './options.ts';
 import { judgeRefusal, THEN_RESUME } from './refusals.ts';
-import type { EndCause, JobState, Scheduler } from './scheduler.ts';
+import type { Ended, JobState, OnEnd, Scheduler } from './scheduler.ts';
 
 export interface BatchOptions extends JobSetting {
   readonly driver: Driver;
@@ -68,6 +68,8 @@ interface Known extends JobText {
   seen: boolean;
   restarts: number | undefined;
   absentLooks: number;
+  /** By us: nobody needs to be asked who did. */
+  cancelled: boolean;
 }
 
 export function createBatchScheduler(options: BatchOptions): BatchScheduler {
@@ -88,7 +90,7 @@ export function createBatchScheduler(options: BatchOptions): BatchScheduler {
 }
 
 class Jobs {
-  readonly endListeners: ((job: string, why: string, cause: EndCause) => void)[] = [];
+  readonly endListeners: OnEnd[] = [];
   readonly absentListeners: ((job: string, why: string) => void)[] = [];
   readonly stateListeners: ((job: string, state: JobState, restarts: number | undefined) => void)[] = [];
   readonly #o: BatchOptions;
@@ -256,6 +258,7 @@ class Jobs {
       seen: false,
       restarts: undefined,
       absentLooks: 0,
+      cancelled: false,
     };
     this.#known.set(job, known);
     return known;
@@ -295,15 +298,18 @@ class Jobs {
     let open = [...this.#known.values()].filter(({ state }) => state.kind !== 'ended');
     const reasons: string[] = [];
     const strange = new Set<Known>();
+    // A cancel by nobody knows whom: a later source may name them.
+    const unnamed = new Map<Known, SeenJob>();
     let live = true;
     this.#looks += 1;
     for (const [k, source] of this.#driver.sources.entries()) {
       if (open.length === 0) break;
-      const { left, failed } = await this.#ask(source, k === 0 ? open : turned(open, this.#looks), strange);
+      const { left, failed } = await this.#ask(source, k === 0 ? open : turned(open, this.#looks), strange, unnamed);
       if (failed !== undefined) reasons.push(`${source.label}: ${failed}`);
       if (failed !== undefined && k === 0) live = false;
       open = left;
     }
+    open = open.filter((known) => !(unnamed.has(known) && this.#take(known, unnamed.get(known), strange)));
     for (const known of open) if (!strange.has(known)) this.#missed(known, reasons);
     // One source that answered for everybody is enough; a live one that failed is trouble all the same.
     this.#failures = live || open.length === 0 ? 0 : this.#failures + 1;
@@ -315,7 +321,12 @@ class Jobs {
   }
 
   /** Asks one source; `left` is what it did not know. */
-  async #ask(source: Source, open: readonly Known[], strange: Set<Known>): Promise<{ left: Known[]; failed?: string }> {
+  async #ask(
+    source: Source,
+    open: readonly Known[],
+    strange: Set<Known>,
+    unnamed: Map<Known, SeenJob>,
+  ): Promise<{ left: Known[]; failed?: string }> {
     const left: Known[] = [];
     let failed: string | undefined;
     const size = Math.min(source.batch, open.length);
@@ -331,9 +342,30 @@ class Jobs {
       const listing = this.#read(await this.#run(source.command(ids)), (output) => source.read(output, ids));
       if (listing.kind === 'failed') failed = listing.why;
       const jobs = new Map(listing.kind === 'failed' ? [] : listing.jobs.map((job) => [job.id, job]));
-      for (const known of part) if (!this.#take(known, jobs.get(known.id), strange)) left.push(known);
+      for (const known of part) {
+        const seen = jobs.get(known.id);
+        const before = unnamed.get(known);
+        // It is over: the accounting may lag behind that, and must not wake it up.
+        if (before !== undefined && seen?.state.kind !== 'ended') left.push(known);
+        else if (before === undefined && seen !== undefined && this.#asksWho(source, known, seen)) {
+          unnamed.set(known, seen);
+          left.push(known);
+        } else if (!this.#take(known, seen, strange)) left.push(known);
+      }
     }
     return failed === undefined ? { left } : { left, failed };
+  }
+
+  /** Somebody else cancelled it, and the live listing does not say who. */
+  #asksWho(source: Source, known: Known, { state }: SeenJob): boolean {
+    return (
+      source === this.#driver.sources[0] &&
+      this.#driver.namesCancellers === true &&
+      state.kind === 'ended' &&
+      state.cause === 'cancelled' &&
+      state.by === undefined &&
+      !known.cancelled
+    );
   }
 
   /** Whether this settles the job for this look. */
@@ -342,7 +374,7 @@ class Jobs {
     if (seen === undefined || (seen.name !== undefined && seen.name !== '' && seen.name !== known.name)) return false;
     known.seen = true;
     known.absentLooks = 0;
-    known.state = refined(seen, known.wallS);
+    known.state = refined(seen, known.wallS, this.#o.config.warnS ?? BATCH_DEFAULTS.warnS);
     known.restarts = seen.restarts ?? known.restarts;
     // A word that we do not know: the next source may say it in another.
     if (known.state.kind === 'unknown') {
@@ -357,9 +389,10 @@ class Jobs {
     return true;
   }
 
-  #ended(known: Known, { why, cause, by }: Extract<JobState, { kind: 'ended' }>): void {
+  #ended(known: Known, end: Ended): void {
+    const { why, cause, by } = end;
     const told = `${cause}${by === undefined ? '' : ` by ${by}`}: ${why}`;
-    for (const listener of this.endListeners) listener(known.job, told, cause);
+    for (const listener of this.endListeners) listener(known.job, told, cause, end);
     // Kept, so that a late question about it needs no command; not for ever.
     for (const [job, { state }] of this.#known) {
       if (this.#known.size <= MAX_KNOWN) break;
@@ -398,6 +431,7 @@ class Jobs {
     const until = this.#o.clock.mono() + graceMs + CONFIRM_MS;
     let sent = false;
     let trouble: string | undefined;
+    known.cancelled = true;
     while (known.state.kind !== 'ended') {
       if (!sent) {
         trouble = await this.#sendCancel(known.id);
@@ -451,10 +485,17 @@ function turned<T>(list: readonly T[], by: number): T[] {
   return [...list.slice(at), ...list.slice(0, at)];
 }
 
+/** Schedulers warn up to so much earlier than they were asked to. */
+const EARLY_S = 60;
+
 /** An end by signal, or over a limit that is not named, after all of the walltime is the walltime's. */
-function refined({ state, ranS }: SeenJob, wallS: number): JobState {
-  if (state.kind !== 'ended' || ranS === undefined || ranS < wallS) return state;
-  return state.cause === 'failed' || state.cause === 'memory' ? { ...state, cause: 'walltime' } : state;
+function refined({ state, ranS, limitS = Number.POSITIVE_INFINITY }: SeenJob, wallS: number, warnS: number): JobState {
+  if (state.kind !== 'ended') return state;
+  const limit = Math.min(limitS, wallS);
+  const end = { ...state, limitS: limit };
+  if (ranS === undefined) return end;
+  if (ranS >= limit && (state.cause === 'failed' || state.cause === 'memory')) return { ...end, cause: 'walltime' };
+  return { ...end, atLimit: ranS >= limit - warnS - EARLY_S };
 }
 
 function readJob(text: string): JobText {

@@ -69,6 +69,8 @@ export interface SeenJob {
   readonly restarts?: number;
   /** How long it ran, where it says so: an exit by signal at the walltime is the walltime's. */
   readonly ranS?: number;
+  /** Its time limit as it is now. */
+  readonly limitS?: number;
 }
 
 export type Listing =
@@ -92,6 +94,8 @@ export interface Driver {
   readonly name: string;
   /** Its listings name nodes as a pilot on them names itself (SLURMD_NODENAME). */
   readonly namesNodes?: boolean;
+  /** A source after the live one says who cancelled a job. */
+  readonly namesCancellers?: boolean;
   /** Variables of the agent's environment that the scheduler's commands need to find their server. */
   readonly passEnv: readonly string[];
   render(spec: JobSpec): Rendered;

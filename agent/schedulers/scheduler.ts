@@ -54,6 +54,10 @@ export interface Ended {
   readonly why: string;
   /** Who cancelled it, as the scheduler names them. */
   readonly by?: string;
+  /** Its time limit, which an admin may have changed. */
+  readonly limitS?: number;
+  /** It ended so shortly before that limit that its pilot had been warned. */
+  readonly atLimit?: boolean;
 }
 
 /** What a scheduler can say of a job that it lists. */
@@ -78,6 +82,9 @@ export interface Absent {
 
 export type JobState = ListedState | Absent;
 
+/** `end` where the scheduler says more than the cause. */
+export type OnEnd = (job: string, why: string, cause: EndCause, end?: Ended) => void;
+
 export interface Scheduler {
   readonly name: string;
   /** Pushes ends by itself (`onEnd`), so that nobody else polls. */
@@ -88,7 +95,7 @@ export interface Scheduler {
   /** Ends the job and everything in it; resolves when that is confirmed, or says what is left. */
   cancel(job: string, graceMs: number): Promise<{ readonly left: readonly string[] }>;
   /** Called once a job of this driver is seen to end, where it pushes. */
-  onEnd(listener: (job: string, why: string, cause: EndCause) => void): void;
+  onEnd(listener: OnEnd): void;
   /**
    * Called for a job that was absent for long. Whether it is lost is for those to say who know its pilots' links: a scheduler
    * that forgot a job may still run it.

@@ -186,6 +186,15 @@ function squeueJob(job: Json): SeenJob {
       exit: exitOf(exit),
     }),
     restarts: asNumber(job.restart_cnt) ?? 0,
+    ...spans(epoch(job.start_time), epoch(job.end_time), epoch(job.time_limit)),
+  };
+}
+
+/** The limit is in minutes. Of a job that runs, the end is the one that is expected: only ends are measured (batch.ts). */
+function spans(start: number | undefined, end: number | undefined, limitMin: number | undefined): Partial<SeenJob> {
+  return {
+    ...(start === undefined || end === undefined || end < start ? {} : { ranS: end - start }),
+    ...(limitMin === undefined ? {} : { limitS: limitMin * 60 }),
   };
 }
 
@@ -217,6 +226,7 @@ export function readSacct(output: Output): Listing {
 
 function sacctJob(job: Json): SeenJob {
   const state = asObject(job.state);
+  const time = asObject(job.time);
   return {
     id: asText(job.job_id),
     name: asText(job.name),
@@ -228,6 +238,7 @@ function sacctJob(job: Json): SeenJob {
       by: asText(job.kill_request_user),
     }),
     restarts: asNumber(job.restart_cnt) ?? 0,
+    ...spans(epoch(time.start), epoch(time.end), epoch(time.limit)),
   };
 }
 
@@ -340,6 +351,7 @@ export function createSlurm(json = false): Driver {
   return {
     name: 'slurm',
     namesNodes: true,
+    namesCancellers: true,
     passEnv: ['SLURM_CONF', 'SLURM_CLUSTERS'],
     render: (spec) => ({
       files: [

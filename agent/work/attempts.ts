@@ -6,6 +6,10 @@
  *  T2 The return of a lease is committed before the item is placed again: a crash in between costs a start, not a second
  *     runner of one attempt.
  *  T3 Returns of one message are one command: a batch that fails as a whole costs what a success would.
+ *  T4 A last start that its pilot handed back or died with is not settled before the cause of that is known, or nobody says it in
+ *     time: the cause is the answer that its caller gets. Until then its lease stands, so a crash of the agent starts nothing.
+ *  T5 A cause that comes after the next start began is noted with the item, and charged if it is the work's own. Charged so, it
+ *     is kept in memory: a restart of the agent forgets that charge, and `maxStarts` bounds what follows.
  */
 import type { Clock } from '#base/clock.ts';
 import type { Random } from '#base/random.ts';
@@ -14,8 +18,8 @@ import type { Measured } from '#kernel/tokens/claims.ts';
 import { ITEM } from '../admission/item-state.ts';
 import type { HeldItem, Ledger } from '../admission/ledger.ts';
 import type { Ending } from './endings.ts';
-import { isOpen, splitKey, type Work } from './mirror.ts';
-import type { AttemptEnd } from './ports.ts';
+import { isOpen, itemKey, splitKey, type Work } from './mirror.ts';
+import type { AttemptEnd, Loss } from './ports.ts';
 
 export interface AttemptsOptions {
   readonly works: ReadonlyMap<number, Work>;
@@ -46,32 +50,98 @@ interface Returned {
   readonly failure: Failure;
 }
 
+/** An attempt that is over for a reason which may still be told. */
+type Unexplained = Pick<HeldItem, 'i' | 'attempt'> & { readonly work: Work };
+
+const MAX_FAILURES = 255;
+
 export class Attempts {
   readonly #o: AttemptsOptions;
+  /** T4: last starts that a pilot handed back, by item. */
+  readonly #kept = new Map<number, Returned>();
+  /** T5: by pilot. */
+  readonly #unexplained = new Map<number, Unexplained[]>();
 
   constructor(options: AttemptsOptions) {
     this.#o = options;
   }
 
-  /** Takes outcomes. Resolves when the returns among them are committed; ends are the caller's to wait for. */
-  take(ends: readonly AttemptEnd[]): Promise<void> {
+  /**
+   * Takes outcomes. Resolves when the returns among them are committed; ends are the caller's to wait for. `leaving`: the pilot
+   * that sends them is ending, and why is still to be said.
+   */
+  take(ends: readonly AttemptEnd[], leaving?: number): Promise<void> {
     const returned: Returned[] = [];
     for (const end of ends) {
-      const one = this.#takeOne(end);
-      if (one !== undefined) returned.push(one);
+      const one = this.#takeOne(end, leaving !== undefined);
+      if (one === undefined) continue;
+      returned.push(one);
+      if (leaving !== undefined && !one.failure.charged) this.#noteUnexplained(leaving, one.held);
     }
     return returned.length === 0 ? Promise.resolve() : this.#return(returned);
+  }
+
+  /** Ends leases of a pilot that is gone. */
+  lost(pilot: number, held: readonly HeldItem[], loss: Loss): Promise<void> {
+    const { why, cause, charged = false } = loss;
+    if (cause === 'said') this.#explain(pilot, why, charged);
+    const back = cause === 'unsaid' ? held.filter((each) => !this.#waitsForCause(each)) : held;
+    if (cause !== 'said') for (const each of back) this.#noteUnexplained(pilot, each);
+    return this.giveBack(back, why, charged);
   }
 
   /** Ends leases of which nobody knows the outcome. */
   giveBack(held: readonly HeldItem[], why: string, charged = false): Promise<void> {
     if (held.length === 0) return Promise.resolve();
-    const failure = { charged, unknown: true, code: 'E_OUTCOME_UNKNOWN', message: why, meas: {} };
-    return this.#return(held.map((each) => ({ held: each, failure })));
+    const lost = { charged, unknown: true, code: 'E_OUTCOME_UNKNOWN', message: why, meas: {} };
+    return this.#return(
+      held.map((each) => {
+        const kept = this.#takeKept(each);
+        // It was handed back, so its outcome is known; why its pilot ended is the answer.
+        const failure = kept === undefined ? lost : { ...kept, charged, message: `${why}; ${kept.message}` };
+        return { held: each, failure };
+      }),
+    );
+  }
+
+  /** What its pilot said of it when it handed it back. */
+  #takeKept({ ticketNo, i, leaseEpoch }: HeldItem): Failure | undefined {
+    const key = itemKey(ticketNo, i);
+    const kept = this.#kept.get(key);
+    this.#kept.delete(key);
+    return kept?.held.leaseEpoch === leaseEpoch ? kept.failure : undefined;
+  }
+
+  /** T4: the outcome of this one would be final, and says nothing of why. */
+  #waitsForCause({ ticketNo, i }: HeldItem): boolean {
+    const work = this.#o.works.get(ticketNo);
+    return work !== undefined && work.cancels[i] === 0 && (work.starts[i] ?? 0) >= work.token.claims.run.maxStarts;
+  }
+
+  #noteUnexplained(pilot: number, { ticketNo, i, attempt }: HeldItem): void {
+    const work = this.#o.works.get(ticketNo);
+    if (work === undefined) return;
+    const list = this.#unexplained.get(pilot);
+    if (list === undefined) this.#unexplained.set(pilot, [{ work, i, attempt }]);
+    else list.push({ work, i, attempt });
+  }
+
+  /** T5 */
+  #explain(pilot: number, why: string, charged: boolean): void {
+    const list = this.#unexplained.get(pilot) ?? [];
+    this.#unexplained.delete(pilot);
+    for (const { work, i, attempt } of list) {
+      if (!isOpen(work, i)) continue;
+      if (charged) work.failures[i] = Math.min(MAX_FAILURES, (work.failures[i] ?? 0) + 1);
+      // A later start may have failed meanwhile: what it met is the newer answer.
+      if ((work.starts[i] ?? 0) > attempt + 1) continue;
+      work.lastFailure.set(i, { code: 'E_OUTCOME_UNKNOWN', message: why });
+      if (work.states[i] === ITEM.waiting) this.#o.onState(work, [i], 'waiting', `starts again: ${why}`);
+    }
   }
 
   /** What must be returned of this outcome; undefined for all that end with it. */
-  #takeOne(end: AttemptEnd): Returned | undefined {
+  #takeOne(end: AttemptEnd, leaving: boolean): Returned | undefined {
     const { attempt, leaseEpoch, detail, meas, charged } = end;
     const { ticketNo, i } = splitKey(end.key);
     const work = this.#o.works.get(ticketNo);
@@ -90,6 +160,11 @@ export class Attempts {
     const failure = { charged, unknown: false, code, message, meas };
     const decision = this.#decide(work, i, (work.failures[i] ?? 0) + (charged ? 1 : 0), failure);
     if (decision.kind === 'again') return { held, failure };
+    if (leaving && !charged && this.#waitsForCause(held)) {
+      this.#kept.set(end.key, { held, failure });
+      this.#o.onState(work, [i], 'running', `${message}; waiting for the scheduler's word on the end of its job`);
+      return undefined;
+    }
     const text = decision.code === code ? message : `${message} (${decision.why})`;
     this.#o.finish({
       work,
@@ -137,6 +212,7 @@ export class Attempts {
       finish({ work, i, status: 'failed', detail: { err: { code: decision.code, message } }, meas: failure.meas });
       return;
     }
+    work.lastFailure.set(i, { code: failure.code, message: failure.message });
     onState(work, [i], 'waiting', `starts again in ${Math.ceil(decision.afterMs / 1000)} s: ${failure.message}`);
     if (decision.afterMs === 0) {
       again(work, i);

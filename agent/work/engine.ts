@@ -7,7 +7,7 @@ import { createEndings, type Ending, type Endings, type Sealed, type SealedItem,
 import { createGates, type Gates } from './gates.ts';
 import { isOpen, itemKey, splitKey, type TicketToken, type Work } from './mirror.ts';
 import { createPlacement, type Demand, inFlightOf, type Placement, type Runnable } from './placement.ts';
-import type { AttemptEnd, EngineOptions, LaunchItem, Offer, PilotPort } from './ports.ts';
+import type { AttemptEnd, EngineOptions, LaunchItem, Loss, Offer, PilotPort } from './ports.ts';
 
 /** Of kernel/tokens/pack.ts: what a receipt has room for. */
 const MAX_MESSAGE_CHARS = 2048;
@@ -176,11 +176,11 @@ export class Engine {
     this.#busySince.delete(pilot.no);
   }
 
-  /** The pilot is dead: what it held starts again elsewhere, uncharged unless its own hunger ended the pilot. */
-  async lost(pilotNo: number, why: string, charged = false): Promise<void> {
+  /** The pilot is dead: what it held starts again elsewhere, or ends with the cause. */
+  async lost(pilotNo: number, loss: Loss): Promise<void> {
     this.#pilots.delete(pilotNo);
     this.#busySince.delete(pilotNo);
-    await this.#attempts.giveBack(this.#leasesOf(pilotNo), why, charged);
+    await this.#attempts.lost(pilotNo, this.#leasesOf(pilotNo), loss);
   }
 
   /** What waits for a place, and how much of it there is. */
@@ -194,10 +194,10 @@ export class Engine {
     return pilot === undefined ? 0 : inFlightOf(pilot);
   }
 
-  /** Resolves when every outcome of this message is committed, so that the pilot may forget it. */
-  async ended(pilotNo: number, ends: readonly AttemptEnd[]): Promise<void> {
+  /** Resolves when every outcome of this message is committed, so that the pilot may forget it. `leaving`: it is ending. */
+  async ended(pilotNo: number, ends: readonly AttemptEnd[], leaving = false): Promise<void> {
     this.#measure(pilotNo, ends);
-    const returned = this.#attempts.take(ends);
+    const returned = this.#attempts.take(ends, leaving ? pilotNo : undefined);
     this.dispatch();
     await returned;
     await this.#endings.committed();

@@ -40,6 +40,18 @@ export interface AttemptEnd {
   readonly charged: boolean;
 }
 
+/** What is known of a pilot's end when its leases go back. */
+export interface Loss {
+  readonly why: string;
+  /** Its work's own hunger ended it: that is charged. */
+  readonly charged?: boolean;
+  /**
+   * `said`: this is the cause. `unsaid`: whoever knows it has not spoken yet, so a last start waits for that. `givenUp`: nobody
+   * spoke in time.
+   */
+  readonly cause: 'said' | 'unsaid' | 'givenUp';
+}
+
 export interface EngineOptions {
   readonly ledger: Ledger;
   readonly endpoint: string;

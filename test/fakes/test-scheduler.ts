@@ -1,5 +1,5 @@
 /** A scheduler whose jobs are what a test makes of them. */
-import type { BlockRequest, EndCause, JobState, Scheduler } from '../../agent/schedulers/scheduler.ts';
+import type { BlockRequest, EndCause, Ended, JobState, OnEnd, Scheduler } from '../../agent/schedulers/scheduler.ts';
 
 export interface TestScheduler extends Scheduler {
   readonly submitted: BlockRequest[];
@@ -7,7 +7,7 @@ export interface TestScheduler extends Scheduler {
   /** What a job is now; `running` unless a test says otherwise. */
   readonly states: Map<string, JobState>;
   onSubmit: (request: BlockRequest) => void;
-  end(job: string, why: string, cause?: EndCause): void;
+  end(job: string, why: string, cause?: EndCause, end?: Ended): void;
   /** Tells what a look says, as a scheduler that pushes. */
   say(job: string, state: JobState, restarts?: number): void;
   /** The job that `find` knows for each block. */
@@ -17,7 +17,7 @@ export interface TestScheduler extends Scheduler {
 
 /** `pushes`: it tells states by itself, as batch schedulers do; else only what it is asked. */
 export function createTestScheduler(pushes = false): TestScheduler {
-  const listeners: ((job: string, why: string, cause: EndCause) => void)[] = [];
+  const listeners: OnEnd[] = [];
   const tells: ((job: string, state: JobState, restarts: number | undefined) => void)[] = [];
   const scheduler: TestScheduler = {
     name: 'test',
@@ -45,9 +45,9 @@ export function createTestScheduler(pushes = false): TestScheduler {
       return Promise.resolve({ left: [] });
     },
     onEnd: (listener) => void listeners.push(listener),
-    end(job, why, cause = 'lost') {
-      scheduler.states.set(job, { kind: 'ended', cause, why });
-      for (const listener of listeners) listener(job, why, cause);
+    end(job, why, cause = 'lost', end = undefined) {
+      scheduler.states.set(job, end ?? { kind: 'ended', cause, why });
+      for (const listener of listeners) listener(job, why, cause, end);
     },
     say(job, state, restarts) {
       scheduler.states.set(job, state);

@@ -238,6 +238,60 @@ t.test('the same id with another name is not our job', async (t) => {
   t.match(await kindOf(w, job), { kind: 'absent' });
 });
 
+t.test('who cancelled a job is asked of the accounting, once, and a lag there wakes nothing up', async (t) => {
+  for (const [sacct, why] of [
+    [done('101|ff-endpoint-a|CANCELLED by 1001|0:15|n1|None\n'), 'cancelled by 1001: CANCELLED, 0:15'],
+    [done('101|ff-endpoint-a|RUNNING|0:0|n1|None\n'), 'cancelled: CANCELLED'],
+    [done('', 'Slurm accounting storage is disabled', 1), 'cancelled: CANCELLED'],
+  ] as const) {
+    const w = world(t);
+    const told: string[] = [];
+    w.scheduler.onEnd((_job, words) => told.push(words));
+    const job = await w.submit('a');
+    w.answers.squeue = done(row('101', 'CANCELLED'));
+    w.answers.sacct = sacct;
+    t.match(await kindOf(w, job), { kind: 'ended', cause: 'cancelled' });
+    t.strictSame(told, [why]);
+    await w.pass(120_000);
+    t.equal(w.count('sacct'), 1);
+  }
+  const w = world(t);
+  const job = await w.submit('a');
+  w.answers.squeue = () => done(row('101', w.count('scancel') > 0 ? 'CANCELLED' : 'RUNNING'));
+  await w.after(w.scheduler.cancel(job, 1000));
+  t.equal(w.count('sacct'), 0, 'of our own cancel nobody is asked');
+});
+
+t.test('an end shortly before the limit that the job has now is told from one in its midst', async (t) => {
+  const json = (ranS: number, limitMin: number): CommandOutcome =>
+    done(
+      JSON.stringify({
+        jobs: [
+          {
+            job_id: 101,
+            name: 'ff-endpoint-a',
+            job_state: ['COMPLETED'],
+            state_reason: 'None',
+            nodes: 'n1',
+            start_time: { set: true, number: 1_000_000 },
+            end_time: { set: true, number: 1_000_000 + ranS },
+            time_limit: { set: true, number: limitMin },
+          },
+        ],
+      }),
+    );
+  for (const [ranS, limitMin, atLimit, limitS] of [
+    [30, 10, false, 600],
+    [500, 10, true, 600],
+    [30, 1, true, 60],
+  ] as const) {
+    const w = world(t);
+    const job = await w.submit('a');
+    w.answers.squeue = json(ranS, limitMin);
+    t.match(await kindOf(w, job), { kind: 'ended', cause: 'completed', atLimit, limitS });
+  }
+});
+
 t.test('a refusal is an error in the words of the scheduler', async (t) => {
   const w = world(t);
   w.answers.sbatch = done(

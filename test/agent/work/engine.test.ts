@@ -64,14 +64,14 @@ t.test('a lost pilot charges no failure but costs a start', async (t) => {
   const { h, pilot } = await running({ maxFailures: 1, maxStarts: 3 });
   for (const no of [2, 3]) {
     const next = testPilot(no, 1);
-    await h.engine.lost(no - 1, 'its node died');
+    await h.engine.lost(no - 1, { why: 'its node died', cause: 'said' });
     h.engine.attach(next, []);
     await settle();
     await h.clock.drive(120_000);
     t.match(next.launched, [{ attempt: no }]);
   }
   t.equal(receipts(h).length, 0);
-  await h.engine.lost(3, 'its node died');
+  await h.engine.lost(3, { why: 'its node died', cause: 'said' });
   await settle();
   t.match(
     receipts(h),
@@ -83,7 +83,7 @@ t.test('a lost pilot charges no failure but costs a start', async (t) => {
 
 t.test('maxStarts 1 means at most once: a lost pilot ends it as unknown', async (t) => {
   const { h, pilot } = await running({ maxFailures: 3, maxStarts: 1 });
-  await h.engine.lost(1, 'its process ended');
+  await h.engine.lost(1, { why: 'its process ended', cause: 'said' });
   h.engine.attach(testPilot(2), []);
   await settle();
   await h.clock.drive(120_000);
@@ -96,7 +96,7 @@ t.test('maxStarts 1 means at most once: a lost pilot ends it as unknown', async 
 t.test('an outcome of an older attempt is refused and counted', async (t) => {
   const { h, pilot } = await running({ maxFailures: 3, maxStarts: 8 });
   const first = last(pilot);
-  await h.engine.lost(1, 'it went silent');
+  await h.engine.lost(1, { why: 'it went silent', cause: 'said' });
   const second = testPilot(2, 1);
   h.engine.attach(second, []);
   await settle();
