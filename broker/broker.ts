@@ -26,8 +26,9 @@ import { ENROLMENT_LIFE_S } from '#kernel/limits.ts';
 import type { Invitation } from '#protos/http.ts';
 import { createAuthoriser } from './api/authorise.ts';
 import type { ApiContext } from './api/context.ts';
-import { type ApiServer, createApiServer } from './api/server.ts';
+import { type ApiServer, createApiServer, MIN_TLS } from './api/server.ts';
 import { openBlobFiles } from './blobs/files.ts';
+import { keepCertificate } from './certificate.ts';
 import { createCommit } from './committed.ts';
 import type { BrokerFolder, ResolvedBrokerConfig } from './config.ts';
 import { type Directory, openDirectory } from './directory.ts';
@@ -96,7 +97,8 @@ export async function startBroker(options: BrokerOptions): Promise<Broker> {
   const metrics = createBrokerMetrics();
   const { store, waiting } = watchStore(options.store, metrics, clock);
   const brokerId = loadSigner(folder.key).kid;
-  const tls = openServerTls(folder.ca, { names: config.names, clock, random });
+  const openTls = (): ServerTls => openServerTls(folder.ca, { names: config.names, clock, random });
+  const tls = openTls();
   const generation = await store.read('generation', null);
   const hub = createHub(generation);
   const commit = createCommit(store, hub, clock);
@@ -138,6 +140,7 @@ export async function startBroker(options: BrokerOptions): Promise<Broker> {
     ...(options.linkTimes === undefined ? {} : { times: options.linkTimes }),
   });
   const doors = await openDoors(api, config, tls);
+  const certificate = keepCertificate({ tls, open: openTls, use: doors.useTls, clock, log });
   for (const acceptor of doors.acceptors) host.accept(acceptor);
   const sweeper = startSweeper({ store, commit, directory, blobs, clock, log, retentionS: config.retentionS });
   const [name = config.host] = config.names;
@@ -169,18 +172,9 @@ export async function startBroker(options: BrokerOptions): Promise<Broker> {
       const invitation: Invitation = { url, grpc, ca: tls.ca, brokerId, secret, exp, for: { kind, id: subject } };
       return `ff1.${toBase64Url(utf8(JSON.stringify(invitation)))}`;
     },
-    async status() {
-      const { tickets, openItems, users } = await store.read('counts', null);
-      const alarms = await store.read('alarms', { limit: KEPT_ALARMS });
-      const endpoints = directory.endpoints().map(({ id, session, sinceMs }) => ({
-        id,
-        online: session !== undefined,
-        sinceMs,
-        ...(session === undefined ? {} : { transport: session.facts.session.transport }),
-      }));
-      return { brokerId, url, grpc, tickets, openItems, users, endpoints, alarms };
-    },
+    status: async () => ({ brokerId, url, grpc, ...(await standingOf(store, directory)) }),
     async [Symbol.asyncDispose]() {
+      certificate[Symbol.dispose]();
       await sweeper[Symbol.asyncDispose]();
       await doors.close(async () => host[Symbol.asyncDispose]());
       commit.flush();
@@ -188,6 +182,21 @@ export async function startBroker(options: BrokerOptions): Promise<Broker> {
       log.info({ brokerId }, 'broker stopped');
     },
   };
+}
+
+async function standingOf(
+  store: BrokerStore,
+  directory: Directory,
+): Promise<Omit<BrokerStatus, 'brokerId' | 'url' | 'grpc'>> {
+  const { tickets, openItems, users } = await store.read('counts', null);
+  const alarms = await store.read('alarms', { limit: KEPT_ALARMS });
+  const endpoints = directory.endpoints().map(({ id, session, sinceMs }) => ({
+    id,
+    online: session !== undefined,
+    sinceMs,
+    ...(session === undefined ? {} : { transport: session.facts.session.transport }),
+  }));
+  return { tickets, openItems, users, endpoints, alarms };
 }
 
 async function factsOf(store: BrokerStore, directory: Directory, hub: Hub, storeQueue: number): Promise<BrokerFacts> {
@@ -205,6 +214,7 @@ interface Doors {
   readonly port: number;
   readonly grpcPort: number;
   readonly acceptors: readonly Acceptor[];
+  useTls(tls: ServerTls): void;
   close(endSessions: () => Promise<void>): Promise<void>;
 }
 
@@ -222,6 +232,10 @@ async function openDoors(api: ApiContext, config: ResolvedBrokerConfig, tls: Ser
     port,
     grpcPort: Number(new URL(grpc.address).port),
     acceptors: [grpc, ws],
+    useTls({ key, cert }) {
+      server.server.setSecureContext({ key, cert, minVersion: MIN_TLS });
+      grpc.useTls({ key, cert });
+    },
     async close(endSessions) {
       // Sessions are told first, while their links still carry it; requests under way are answered; streams are cut, and resume.
       const ended = endSessions();

@@ -25,6 +25,7 @@ import {
   createServer as createTlsServer,
   type PeerCertificate,
   type SecureContext,
+  Server as TlsServer,
   checkServerIdentity as tlsCheckServerIdentity,
   connect as tlsConnect,
 } from 'node:tls';
@@ -56,6 +57,7 @@ import {
 } from './seam.ts';
 
 const PATH = '/farfield.Link/Open';
+const MIN_TLS = 'TLSv1.3';
 const asBuffer = (frame: Uint8Array): Buffer => Buffer.from(frame.buffer, frame.byteOffset, frame.byteLength);
 const asIs = (bytes: Buffer): Buffer => bytes;
 
@@ -218,7 +220,7 @@ function targetOf(options: GrpcDialOptions): Target {
   const ca = options.egress === undefined ? options.ca : trusted(options.egress, options.ca);
   return {
     ...target,
-    context: createSecureContext({ minVersion: 'TLSv1.3', ...(ca === undefined ? {} : { ca }) }),
+    context: createSecureContext({ minVersion: MIN_TLS, ...(ca === undefined ? {} : { ca }) }),
   };
 }
 
@@ -352,7 +354,12 @@ export interface GrpcAcceptOptions {
   readonly maxConnections?: number;
 }
 
-export async function grpcAcceptor(options: GrpcAcceptOptions): Promise<Acceptor> {
+export interface GrpcAcceptor extends Acceptor {
+  /** From now on for new connections. */
+  useTls(tls: { readonly key: string; readonly cert: string }): void;
+}
+
+export async function grpcAcceptor(options: GrpcAcceptOptions): Promise<GrpcAcceptor> {
   const inbox = createInbox<Link>();
   const links = new Set<Link>();
   const sockets = new Set<Socket>();
@@ -386,6 +393,9 @@ export async function grpcAcceptor(options: GrpcAcceptOptions): Promise<Acceptor
   return {
     address: `${options.tls === undefined ? 'grpc' : 'grpcs'}://${isIP(options.host) === 6 ? `[${options.host}]` : options.host}:${port}`,
     links: inbox,
+    useTls({ key, cert }) {
+      if (listener instanceof TlsServer) listener.setSecureContext({ key, cert, minVersion: MIN_TLS });
+    },
     async [Symbol.asyncDispose]() {
       inbox.end(true);
       for (const link of links) link.close('the acceptor closed');
@@ -422,7 +432,7 @@ function createListener(options: GrpcAcceptOptions, onSocket: (socket: Socket) =
   const tls = {
     key,
     cert,
-    minVersion: 'TLSv1.3',
+    minVersion: MIN_TLS,
     ALPNProtocols: ['h2'],
     handshakeTimeout: DIAL_TIMEOUT_MS,
     noDelay: true,

@@ -34,6 +34,8 @@ export interface ServerOptions {
 
 export type ApiServer = FastifyInstance<Server>;
 
+/** Every client is ours, or a browser of these years. */
+export const MIN_TLS = 'TLSv1.3';
 /** Bodies that are being read from senders who have not proved anything yet. */
 const UNVERIFIED_BYTES = 256 * 1024 * 1024;
 const MAX_JSON_BYTES = 256 * 1024;
@@ -47,7 +49,7 @@ const MAX_SOCKETS = 4096;
 export async function createApiServer(context: ApiContext, options: ServerOptions): Promise<ApiServer> {
   let requests = 0;
   const app = Fastify<Server>({
-    https: { ...options.tls, minVersion: 'TLSv1.3' },
+    https: { ...options.tls, minVersion: MIN_TLS },
     logger: false,
     bodyLimit: MAX_JSON_BYTES,
     requestTimeout: REQUEST_TIMEOUT_MS,
