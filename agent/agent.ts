@@ -425,6 +425,7 @@ export class Agent implements AgentControl {
     this.#o.watch?.audit.note('reload', { policy: this.#policy.current.digest });
     if (this.#policy.current.onRevoke === 'kill') this.#engine.revoke(this.#launchCheck);
     this.#engine.dispatch();
+    this.#link?.tellAccess();
     this.#statusChanged();
   }
 
@@ -522,6 +523,7 @@ export class Agent implements AgentControl {
   async reload(): Promise<void> {
     this.#o.identity.reload(Math.floor(this.#o.clock.now() / 1000));
     this.#policy.reload();
+    this.#link?.tellAccess();
     this.#statusChanged();
   }
 

@@ -24,6 +24,7 @@ import { toBase64Url, utf8 } from '#kernel/bytes.ts';
 import { createChainCache } from '#kernel/chain.ts';
 import { ENROLMENT_LIFE_S } from '#kernel/limits.ts';
 import type { Invitation } from '#protos/http.ts';
+import { openAccessBoard } from './access-board.ts';
 import { createAuthoriser } from './api/authorise.ts';
 import type { ApiContext } from './api/context.ts';
 import { type ApiServer, createApiServer, MIN_TLS } from './api/server.ts';
@@ -104,6 +105,7 @@ export async function startBroker(options: BrokerOptions): Promise<Broker> {
   const commit = createCommit(store, hub, clock);
   const directory = await openDirectory(store, clock);
   const running = createRunningBoard(store);
+  const access = await openAccessBoard(store, generation);
   const chains = createChainCache(CHAIN_CACHE);
   const blobs = watchBlobs(openBlobFiles(folder.blobs), metrics);
   const { maxOpenItems } = config;
@@ -124,6 +126,7 @@ export async function startBroker(options: BrokerOptions): Promise<Broker> {
     clock,
     log,
     metrics,
+    access,
   };
   const host = createLinkHost({
     store,
@@ -137,6 +140,7 @@ export async function startBroker(options: BrokerOptions): Promise<Broker> {
     brokerId,
     directory,
     metrics,
+    access,
     ...(options.linkTimes === undefined ? {} : { times: options.linkTimes }),
   });
   const doors = await openDoors(api, config, tls);

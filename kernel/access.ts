@@ -14,9 +14,16 @@ import {
   scopeRefusal,
 } from './chain.ts';
 import { FarfieldError } from './errors.ts';
+import { digestOf } from './ids.ts';
 import { parseToken, type Token, verifyToken } from './jws.ts';
 import { ACCESS_LIFE_S } from './limits.ts';
 import { type Refusal, refusal } from './refusal.ts';
+
+/**
+ * `req` of an answer that nobody asked for just now: the endpoint tells what it decided. It is the hash of no token, so that such
+ * a notice never passes as the answer to a request, nor an answer as a notice.
+ */
+export const ACCESS_NOTICE = digestOf('farfield/access-notice/v1');
 
 export type AccessToken = Token<'farfield-access+jwt'>;
 

@@ -130,7 +130,17 @@ export const SubmissionReply = T.Object(
  * Events of one principal (`GET /v1/events`, SSE). `id: <generation>.<seq>` on durable ones only.
  * queued, admitted: {id, items}; terminal: a PackJson; running, log: latest wins, no id; reset: list again.
  */
-export const EVENT_TYPES = ['queued', 'admitted', 'terminal', 'refusal', 'running', 'log', 'lost', 'reset'] as const;
+export const EVENT_TYPES = [
+  'queued',
+  'admitted',
+  'terminal',
+  'refusal',
+  'running',
+  'log',
+  'lost',
+  'access',
+  'reset',
+] as const;
 /** A pair as JSON Schema 2020-12 and OpenAPI 3.1 have it; a tuple of TypeBox is of an older draft. */
 const Run = T.Unsafe<[number, number]>(T.Array(T.Integer(), { minItems: 2, maxItems: 2 }));
 /**
@@ -171,6 +181,23 @@ export const AccessBody = T.Object(
 );
 /** farfield-access-answer+jwt by the endpoint's online key. */
 export const AccessAnswer = T.Object({ answer: Token }, closed);
+/** An endpoint decided about a request for access: its signed word, to somebody who asked it. */
+export const AccessEvent = T.Object({ endpoint: Thumbprint, answer: Token }, closed);
+/** The last such word of each endpoint, oldest first; `seq` is that of its event. */
+export const AccessTold = T.Object(
+  {
+    generation: T.String(),
+    answers: T.Array(
+      T.Object(
+        { endpoint: Thumbprint, seq: T.Integer(), at: T.Number({ description: 'seconds since 1970' }), answer: Token },
+        closed,
+      ),
+    ),
+  },
+  closed,
+);
+/** On every signed answer to a principal that was told something: `<generation>.<seq>` of the newest. */
+export const ACCESS_HEADER = 'farfield-access';
 
 export const EndpointView = T.Object(
   {
@@ -230,6 +257,7 @@ export const ROUTES = {
   events: { method: 'GET', url: '/v1/events' },
   endpoint: { method: 'GET', url: '/v1/endpoints/:id' },
   access: { method: 'POST', url: '/v1/endpoints/:id/access' },
+  accessTold: { method: 'GET', url: '/v1/access' },
   blobHead: { method: 'HEAD', url: '/v1/blobs/:digest' },
   blobGet: { method: 'GET', url: '/v1/blobs/:digest' },
   blobPut: { method: 'PUT', url: '/v1/blobs/:digest' },
@@ -245,6 +273,8 @@ export type LogEvent = Static<typeof LogEvent>;
 export type RefusalEvent = Static<typeof RefusalEvent>;
 export type CancelBody = Static<typeof CancelBody>;
 export type AccessBody = Static<typeof AccessBody>;
+export type AccessEvent = Static<typeof AccessEvent>;
+export type AccessTold = Static<typeof AccessTold>;
 export type EndpointView = Static<typeof EndpointView>;
 export type BlobState = Static<typeof BlobState>;
 export type Invitation = Static<typeof Invitation>;

@@ -15,7 +15,7 @@ import type { Clock } from '#base/clock.ts';
 import { writeDurable } from '#base/files.ts';
 import type { Logger } from '#base/log.ts';
 import { plainLine } from '#base/plain.ts';
-import { type AccessToken, decideAccess } from '#kernel/access.ts';
+import { ACCESS_NOTICE, type AccessToken, decideAccess } from '#kernel/access.ts';
 import { sha256Hex } from '#kernel/bytes.ts';
 import { type Chain, createChainCache } from '#kernel/chain.ts';
 import { FarfieldError } from '#kernel/errors.ts';
@@ -98,6 +98,16 @@ export function isWaiting(request: StoredRequest, grants: GrantsFile): boolean {
 export interface AccessDesk {
   /** Text of the farfield-access-answer+jwt to this token. */
   answer(token: string, chain: readonly string[]): Promise<string>;
+  /** What was decided, for each key that asked: told without being asked again. */
+  notices(): readonly AccessNotice[];
+}
+
+export interface AccessNotice {
+  readonly principal: string;
+  /** Of what it says: the same again is no news. */
+  readonly digest: string;
+  /** Text of the farfield-access-answer+jwt. */
+  readonly token: string;
 }
 
 export interface AccessDeskOptions {
@@ -151,6 +161,27 @@ class Desk implements AccessDesk {
     const { ask } = token.claims;
     const refused = ask.op === 'request' ? await this.#note(token, chain, ask, Math.floor(nowS)) : undefined;
     return refused === undefined ? this.#signed(token.hash, chain.principal) : this.#refused(text, refused);
+  }
+
+  /**
+   * R4 holds: each key hears of itself, and only a key that asked here. Signed when it is sent (50 us each, MAX_REQUESTS at most):
+   * a session is seldom, and a token that is kept would have to be kept right.
+   */
+  notices(): readonly AccessNotice[] {
+    const { current, grants, seenS } = this.#policy;
+    const since = seenS - KEEP_S;
+    const asked = new Set(this.#requests.map(({ kid }) => kid));
+    for (const { kid, request, at } of [...grants.decided, ...grants.revoked])
+      if (request !== undefined && at > since) asked.add(kid);
+    for (const { kid, request, until } of grants.grants) if (request !== undefined && until > since) asked.add(kid);
+    return [...asked].slice(0, MAX_REQUESTS).flatMap((principal) => {
+      const entries = entriesOf(principal, this.#requests, current, grants, seenS).filter(
+        ({ state }) => state !== 'waiting',
+      );
+      if (entries.length === 0) return [];
+      const digest = sha256Hex(JSON.stringify(entries));
+      return [{ principal, digest, token: this.#sign(ACCESS_NOTICE, principal, entries) }];
+    });
   }
 
   async #note(token: AccessToken, chain: Chain, wish: AccessWish, nowS: number): Promise<Refusal | undefined> {
@@ -217,10 +248,13 @@ class Desk implements AccessDesk {
   }
 
   #signed(req: string, principal: string): string {
+    const { current, grants, seenS } = this.#policy;
+    return this.#sign(req, principal, entriesOf(principal, this.#requests, current, grants, seenS));
+  }
+
+  #sign(req: string, principal: string, entries: readonly AccessEntry[]): string {
     const { identity, clock } = this.#o;
-    const policy = this.#policy;
     const { endpoint, signer } = identity.current;
-    const entries = entriesOf(principal, this.#requests, policy.current, policy.grants, policy.seenS);
     const iat = Math.floor(clock.now() / 1000);
     const claims = { v: 1, iss: signer.kid, endpoint, aud: principal, req, iat, entries } as const;
     return signToken('farfield-access-answer+jwt', { ...claims, entries: [...entries] }, signer);

@@ -84,6 +84,8 @@ export class BrokerLink {
   /** Whether the last attempt came to a session. */
   #served = false;
   #fencedSince: number | undefined;
+  /** What this session was told of each principal's access. */
+  readonly #told = new Map<string, string>();
   #fenced: string | undefined;
 
   constructor(options: BrokerLinkOptions) {
@@ -167,6 +169,20 @@ export class BrokerLink {
     return this.#session?.send({ log: { id: work.ticket.id, item, attempt, offset, data, dropped } }, 'logs') ?? false;
   }
 
+  /**
+   * Says what was decided about access to those who asked. Unacknowledged: every session begins with all of it, and a broker
+   * that could not keep it ends the session.
+   */
+  tellAccess(): void {
+    const session = this.#session;
+    if (session === undefined) return;
+    for (const { principal, digest, token } of this.#o.access.notices()) {
+      if (this.#told.get(principal) === digest) continue;
+      this.#told.set(principal, digest);
+      session.send({ accessReply: { askNo: 0, token } }, 'bulk');
+    }
+  }
+
   statusChanged(): void {
     this.#session?.send({ status: { token: this.#o.status() } }, 'control');
     this.#sayCredit();
@@ -217,6 +233,8 @@ export class BrokerLink {
     const leave = (): void => session.close('E_UNAVAILABLE', 'the agent stops');
     signal.addEventListener('abort', leave, { once: true });
     this.#sayCredit();
+    this.#told.clear();
+    this.tellAccess();
     try {
       return await session.serve((messages) => {
         for (const message of messages) this.#take(session, message);

@@ -2,6 +2,7 @@
 import type { Clock } from '#base/clock.ts';
 import type { Logger } from '#base/log.ts';
 import type { createChainCache } from '#kernel/chain.ts';
+import type { AccessBoard } from '../access-board.ts';
 import type { BlobFiles } from '../blobs/files.ts';
 import type { Commit } from '../committed.ts';
 import type { Directory } from '../directory.ts';
@@ -27,6 +28,7 @@ export interface ApiContext {
   readonly clock: Clock;
   readonly log: Logger;
   readonly metrics: BrokerMetrics;
+  readonly access: AccessBoard;
 }
 
 /** A body that is no JSON: its media type, and in words what it holds. */

@@ -6,7 +6,15 @@ import swagger, { type SwaggerTransform } from '@fastify/swagger';
 import type { FastifyContextConfig, FastifySchema } from 'fastify';
 import { Type as T, type TObject, type TSchema } from 'typebox';
 import { PackJson } from '#kernel/receipts.ts';
-import { ItemsEvent, LogEvent, RefusalEvent, ROUTES, RunningEvent, SubmissionHeader } from '#protos/http.ts';
+import {
+  AccessEvent,
+  ItemsEvent,
+  LogEvent,
+  RefusalEvent,
+  ROUTES,
+  RunningEvent,
+  SubmissionHeader,
+} from '#protos/http.ts';
 import type { PlainBody } from './context.ts';
 import type { ApiServer } from './server.ts';
 
@@ -24,6 +32,7 @@ const INSIDE: Readonly<Record<string, TSchema>> = {
   RunningEvent,
   LogEvent,
   RefusalEvent,
+  AccessEvent,
 };
 
 /** Beside the signed request token; an endpoint, and a user by its long-term key, sign for themselves and send none. */

@@ -3,13 +3,16 @@
  * an answer into it nor make one that its asker's client would believe.
  *
  * Checked here, to spare the endpoint: who asks, that the token is the asker's own and for this endpoint, and how often.
+ *
+ * That somebody asked is kept (store/rules/access.ts), so that the endpoint's later decision finds its way back; what was asked and
+ * why is not.
  */
 import { type Static, Type as T } from 'typebox';
 import type { Clock } from '#base/clock.ts';
 import { decideAccess } from '#kernel/access.ts';
 import { FarfieldError } from '#kernel/errors.ts';
 import { DEFAULT_CLOCK_TOLERANCE_S } from '#kernel/limits.ts';
-import { AccessAnswer, AccessBody, ErrorBody, ROUTES } from '#protos/http.ts';
+import { AccessAnswer, AccessBody, AccessTold, ErrorBody, ROUTES } from '#protos/http.ts';
 import { MAX_ACCESS_PER_ENDPOINT, MAX_ACCESS_PER_PRINCIPAL } from '../limits.ts';
 import type { ApiContext } from './context.ts';
 import { type ApiServer, principalOf } from './server.ts';
@@ -52,7 +55,23 @@ export function registerAccessRoutes(app: ApiServer, context: ApiContext): void 
       if (session === undefined)
         throw new FarfieldError('E_UNAVAILABLE', `endpoint ${params.id} is offline; ask again when it is back`);
       if (!byEndpoint(params.id)) throw busy('many asked this endpoint for access within a minute');
-      return { answer: await session.access(body.access, body.chain) };
+      const answer = await session.access(body.access, body.chain);
+      // After the endpoint has it and before the asker hears: a decision cannot come earlier than the admin's look at the list.
+      await context.commit('accessAsked', { principal, endpoint: params.id, nowS: context.clock.now() / 1000 });
+      return { answer };
+    },
+  );
+  app.get(
+    ROUTES.accessTold.url,
+    {
+      schema: {
+        summary: 'What endpoints decided about your requests for access, the last word of each',
+        response: { 200: AccessTold, '4xx': ErrorBody },
+      },
+    },
+    async ({ asker }) => {
+      const answers = await context.store.read('accessTold', { principal: principalOf(asker) });
+      return { generation: context.generation, answers };
     },
   );
 }

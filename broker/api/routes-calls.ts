@@ -8,6 +8,7 @@ import { openToken } from '#kernel/jws.ts';
 import { DEFAULT_CLOCK_TOLERANCE_S } from '#kernel/limits.ts';
 import { PackJson, packToJson } from '#kernel/receipts.ts';
 import {
+  ACCESS_HEADER,
   CancelBody,
   CancelReply,
   ErrorBody,
@@ -44,7 +45,7 @@ const PacksReply = T.Object(
 const EVENT_STREAM = {
   type: 'text/event-stream',
   description:
-    'Server-sent events. queued, admitted, lost: ItemsEvent; terminal: PackJson; running: RunningEvent; log: LogEvent; refusal: RefusalEvent (components.schemas); reset: too old a Last-Event-ID, list again. Durable events have an id to resume from',
+    'Server-sent events. queued, admitted, lost: ItemsEvent; terminal: PackJson; running: RunningEvent; log: LogEvent; refusal: RefusalEvent; access: AccessEvent (components.schemas); reset: too old a Last-Event-ID, list again. Durable events have an id to resume from',
 };
 
 type OfTicket = { Params: Static<typeof Params> };
@@ -189,6 +190,12 @@ async function cancel(
 
 const EVENT_HEAD = { 'content-type': 'text/event-stream', 'cache-control': 'no-store', 'x-accel-buffering': 'no' };
 
+/** Set by the hook that knows who asks; a hijacked reply loses what Fastify would have sent. */
+function accessHeader(reply: FastifyReply): Record<string, string> {
+  const told = reply.getHeader(ACCESS_HEADER);
+  return typeof told === 'string' ? { [ACCESS_HEADER]: told } : {};
+}
+
 /** Hijacked with its first byte: Fastify has nothing to add to a stream. */
 async function events(context: ApiContext, request: FastifyRequest, reply: FastifyReply): Promise<void> {
   const principal = principalOf(request.asker);
@@ -206,7 +213,7 @@ async function events(context: ApiContext, request: FastifyRequest, reply: Fasti
       principal,
       cursor: typeof cursor === 'string' ? cursor : undefined,
       out: reply.raw,
-      head: () => reply.hijack().raw.writeHead(200, EVENT_HEAD),
+      head: () => reply.hijack().raw.writeHead(200, { ...EVENT_HEAD, ...accessHeader(reply) }),
     });
   } catch (error) {
     if (!reply.raw.headersSent) throw error;

@@ -16,7 +16,7 @@ import { digestOf } from '#kernel/ids.ts';
 import { parseStrict } from '#kernel/json.ts';
 import { MAX_SUBMISSION_BYTES } from '#kernel/limits.ts';
 import { check } from '#kernel/schema.ts';
-import { type ErrorBody, ROUTES, SUBMISSION_TYPE, UserBody } from '#protos/http.ts';
+import { ACCESS_HEADER, type ErrorBody, ROUTES, SUBMISSION_TYPE, UserBody } from '#protos/http.ts';
 import type { Asker } from './authorise.ts';
 import type { ApiContext } from './context.ts';
 import { registerOpenApi } from './openapi.ts';
@@ -165,8 +165,8 @@ function readBodies(app: ApiServer): void {
   );
 }
 
-function guardAskers(app: ApiServer, { authorise }: ApiContext): void {
-  app.addHook('preHandler', async (request) => {
+function guardAskers(app: ApiServer, { authorise, access }: ApiContext): void {
+  app.addHook('preHandler', async (request, reply) => {
     const asks = request.routeOptions.config.asks ?? 'signed';
     if (asks === 'anyone' || request.is404) return;
     const { headers, method, rawBody } = request;
@@ -180,6 +180,9 @@ function guardAskers(app: ApiServer, { authorise }: ApiContext): void {
       bodyDigest: rawBody === undefined ? undefined : digestOf(rawBody),
       ...(stranger?.ok === true ? { ownJwk: stranger.value.jwk } : {}),
     });
+    // On refusals too: whoever is told no may have been let in elsewhere meanwhile.
+    const told = request.asker.kind === 'principal' ? access.newest(request.asker.principal) : undefined;
+    if (told !== undefined) reply.header(ACCESS_HEADER, told);
   });
 }
 

@@ -14,12 +14,14 @@ import type { LinkMessage } from '#base/link/messages.ts';
 import type { Session, SessionEnd } from '#base/link/session.ts';
 import type { Logger } from '#base/log.ts';
 import { plain } from '#base/plain.ts';
+import { ACCESS_NOTICE } from '#kernel/access.ts';
 import { FarfieldError } from '#kernel/errors.ts';
 import type { PublicJwk } from '#kernel/ids.ts';
 import { digestOf } from '#kernel/ids.ts';
 import { openToken } from '#kernel/jws.ts';
 import { checkPackForm } from '#kernel/receipts.ts';
 import type { Admitted, HandBack, Log, Outcome, Refusal, Running, Status } from '#protos/generated/link.js';
+import type { AccessBoard } from '../access-board.ts';
 import type { Commit } from '../committed.ts';
 import { createPump, type PayloadBudget, type Pump } from '../dispatch/pump.ts';
 import type { Hub } from '../events/hub.ts';
@@ -28,7 +30,7 @@ import { packBytes } from '../packs.ts';
 import type { RunningBoard } from '../running.ts';
 import { packU16, packU32, unpackU16 } from '../store/columns.ts';
 import type { Payload } from '../store/payload.ts';
-import type { BrokerStore, HandedBack, StoredCancel } from '../store/store.ts';
+import type { BrokerStore, HandedBack, StoredCancel, StoredEvent } from '../store/store.ts';
 import { type Asks, createAsks } from './asks.ts';
 
 export interface SessionParts {
@@ -36,6 +38,7 @@ export interface SessionParts {
   readonly commit: Commit;
   readonly hub: Hub;
   readonly running: RunningBoard;
+  readonly access: AccessBoard;
   readonly budget: PayloadBudget;
   readonly clock: Clock;
   readonly log: Logger;
@@ -144,12 +147,14 @@ class LiveSession implements EndpointSession {
     else if (message.cancelAck !== undefined) this.#command('cancelAcked', { cancelNos: message.cancelAck.cancelNos });
     else if (message.status !== undefined) this.#status(message.status);
     else if (message.handBack !== undefined) this.#handBack(message.handBack);
-    else if (message.accessReply !== undefined) this.#asks.answered(message.accessReply);
-    else throw new FarfieldError('E_PROTOCOL', `an agent does not send ${message.body ?? 'an empty message'}`);
+    else if (message.accessReply !== undefined) {
+      if (message.accessReply.askNo === 0) this.#decided(message.accessReply.token);
+      else this.#asks.answered(message.accessReply);
+    } else throw new FarfieldError('E_PROTOCOL', `an agent does not send ${message.body ?? 'an empty message'}`);
   }
 
   /** Commits with the session's epoch; owns the promise. */
-  #command<K extends 'admitted' | 'complete' | 'refuse' | 'handBack' | 'cancelAcked' | 'status'>(
+  #command<K extends 'admitted' | 'complete' | 'refuse' | 'handBack' | 'cancelAcked' | 'status' | 'accessTold'>(
     kind: K,
     command: object,
     then: (outcome: { readonly kind: string }) => void = () => {},
@@ -268,6 +273,20 @@ class LiveSession implements EndpointSession {
       throw new FarfieldError('E_PROTOCOL', 'a status of another endpoint or ledger epoch than the hello named');
     }
     this.#command('status', { status: token }, () => this.#onStatus(token));
+  }
+
+  /** Nobody waits for it (askNo 0): the site decided, and says so to who asked. */
+  #decided(token: string): void {
+    const { endpoint, online } = this.facts;
+    const { claims } = openToken('farfield-access-answer+jwt', token, online);
+    const { aud, req, refused, entries } = claims;
+    if (claims.endpoint !== endpoint || req !== ACCESS_NOTICE || aud === undefined || refused !== undefined)
+      throw new FarfieldError('E_PROTOCOL', 'a notice about access that is none, or of another endpoint');
+    const told = { principal: aud, token, digest: digestOf(JSON.stringify(entries)) };
+    this.#command('accessTold', told, (outcome) => {
+      const { events = [] } = outcome as { readonly events?: readonly StoredEvent[] };
+      for (const { principal, seq } of events) this.#p.access.told(principal, seq);
+    });
   }
 
   #handBack({ ticket }: HandBack): void {

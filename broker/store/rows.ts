@@ -84,6 +84,19 @@ export interface PackRow {
   readonly bytes: Bytes;
 }
 
+/** A principal that asked an endpoint for access. */
+export interface AccessRow {
+  readonly principal: number;
+  readonly endpoint: number;
+  /** Of the last question or answer. */
+  readonly at: number;
+  /** Of the event that told the last answer; 0: none yet. */
+  readonly seq: number;
+  /** Of what it says, without its time. */
+  readonly digest: string;
+  readonly token: string;
+}
+
 export interface InvitationRow {
   readonly for: InvitationKind;
   readonly subject: string;
@@ -171,6 +184,13 @@ export interface Rows {
   unpin(ticket: number): void;
   pinned(digest: string): boolean;
   pinnedAt(endpoint: number, digest: string): boolean;
+
+  asked(principal: number, endpoint: number): AccessRow | undefined;
+  /** By rising seq. */
+  askedBy(principal: number): readonly AccessRow[];
+  saveAsked(row: AccessRow): void;
+  newestTold(): readonly { principal: string; seq: number }[];
+  dropAsked(before: number): void;
 
   alarm(at: number, kind: string, text: string): void;
   alarms(limit: number): readonly { at: number; kind: string; text: string }[];

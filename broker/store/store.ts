@@ -25,7 +25,7 @@ import type { Payload } from './payload.ts';
 
 export type { Payload } from './payload.ts';
 
-export type EventKind = 'queued' | 'admitted' | 'terminal' | 'refusal' | 'lost';
+export type EventKind = 'queued' | 'admitted' | 'terminal' | 'refusal' | 'lost' | 'access';
 
 /** A numbered event. `data` is JSON text: a list of the payloads that a client sees, one SSE event each; terminal: of no use. */
 export interface StoredEvent {
@@ -259,6 +259,27 @@ export interface KeepBlob {
   readonly nowS: number;
 }
 
+export interface AccessAsked {
+  readonly principal: string;
+  readonly endpoint: string;
+  readonly nowS: number;
+}
+/** An endpoint's signed answer to somebody who asked it for access. */
+export interface AccessTold extends OfSession {
+  readonly principal: string;
+  readonly token: string;
+  /** Of what it says, without its time: the same again is no news. */
+  readonly digest: string;
+  readonly nowS: number;
+}
+export interface ToldAnswer {
+  readonly endpoint: string;
+  /** Number of the event that told it. */
+  readonly seq: number;
+  readonly at: number;
+  readonly answer: string;
+}
+
 /** The file came from a backup: what readers remember of its events is of another history. */
 export interface Restored {
   /** 16 hexadecimal digits that no earlier history had. */
@@ -284,6 +305,8 @@ export interface Commands {
   addUser: { in: AddUser; out: Accepted };
   enrol: { in: Enrol; out: Accepted };
   keepBlob: { in: KeepBlob; out: { readonly kind: 'done' } };
+  accessAsked: { in: AccessAsked; out: { readonly kind: 'done' } };
+  accessTold: { in: AccessTold; out: { readonly kind: 'done'; readonly events: readonly StoredEvent[] } | Fenced };
   restored: { in: Restored; out: { readonly kind: 'done' } };
   /** Writes some pages and takes them back: whether the store could keep what comes. */
   probe: { in: null; out: { readonly kind: 'done' } };
@@ -378,6 +401,9 @@ export interface Reads {
   blobAt: { in: { readonly endpoint: string; readonly digest: string }; out: number | undefined };
   /** Whether anybody's row keeps the file of a blob. */
   blobKept: { in: { readonly digest: string }; out: boolean };
+  /** What endpoints answered a principal about access, the last of each. */
+  accessTold: { in: { readonly principal: string }; out: readonly ToldAnswer[] };
+  accessNewest: { in: null; out: readonly { readonly principal: string; readonly seq: number }[] };
   alarms: {
     in: { readonly limit: number };
     out: readonly { readonly at: number; readonly kind: string; readonly text: string }[];

@@ -14,6 +14,7 @@ import { ACCESS_LIFE_S } from '#kernel/limits.ts';
 import type { AccessClaims, AccessEntry } from '#kernel/tokens/claims.ts';
 import { ROUTES } from '#protos/http.ts';
 import { openClient, parseDuration, resolveEndpoint } from './common.ts';
+import { describeEntry } from './notices.ts';
 
 const DEFAULT_FOR = '30d';
 
@@ -38,7 +39,7 @@ export const register: RegisterVerb = (program, context) => {
         if (command.optsWithGlobals().json === true)
           return writeJson(context.stdout, { endpoint: id, principal, entries });
         writeLine(context.stdout, `asked; your key is ${principal}: read it to the admin, who compares it`);
-        for (const line of describe(entries)) writeLine(context.stdout, line);
+        for (const line of entries.map(describeEntry)) writeLine(context.stdout, line);
       },
     );
   access
@@ -49,7 +50,8 @@ export const register: RegisterVerb = (program, context) => {
       const { id, entries, principal } = await send(context, endpoint, { op: 'status' });
       if (command.optsWithGlobals().json === true)
         return writeJson(context.stdout, { endpoint: id, principal, entries });
-      const lines = entries.length === 0 ? [`nothing is asked for; farfield access request ${id}`] : describe(entries);
+      const lines =
+        entries.length === 0 ? [`nothing is asked for; farfield access request ${id}`] : entries.map(describeEntry);
       for (const line of lines) writeLine(context.stdout, line);
     });
 };
@@ -74,7 +76,7 @@ interface Answer {
 }
 
 async function send(context: CliContext, endpoint: string, ask: AccessClaims['ask']): Promise<Answer> {
-  const { home, client } = await openClient(context);
+  const { home, client, notices } = await openClient(context);
   await using _client = client;
   const id = await resolveEndpoint(context, home, endpoint);
   const session = await home.session(context.clock.now() / 1000);
@@ -94,6 +96,7 @@ async function send(context: CliContext, endpoint: string, ask: AccessClaims['as
   });
   const { descriptorToken } = await client.endpoint(id);
   const entries = openAnswer(answer, { id, online: descriptorToken.claims.sign, principal: client.principal, token });
+  notices.told(id);
   return { id, principal: client.principal, entries };
 }
 
@@ -118,17 +121,4 @@ export function openAnswer(answer: string, { id, online, principal, token }: Exp
       plainLine(refused.message, 500),
     );
   return claims.entries;
-}
-
-function describe(entries: readonly AccessEntry[]): string[] {
-  const date = (seconds: number): string => new Date(seconds * 1000).toISOString();
-  return entries.map(({ id, state, at, until, rule, reason }) => {
-    const words = [
-      ...(until === undefined ? [] : [`until ${date(until)}`]),
-      ...(rule === undefined ? [] : [`by rule "${plainLine(rule)}"`]),
-      ...(reason === undefined ? [] : [`: ${plainLine(reason, 500)}`]),
-    ];
-    const shown = state === 'waiting' ? "waits for the site's admin" : state;
-    return `${id}  ${date(at)}  ${shown}${words.length === 0 ? '' : ` ${words.join(' ')}`}`;
-  });
 }

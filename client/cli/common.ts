@@ -6,17 +6,23 @@ import { FarfieldError } from '#kernel/errors.ts';
 import { parseInvocationId, THUMBPRINT } from '#kernel/ids.ts';
 import { type Client, createClient } from '../ts/client.ts';
 import { type Home, openHome } from '../ts/home.ts';
+import { createNotices, type Notices } from './notices.ts';
 
 export interface ClientSetting {
   readonly home: Home;
   readonly client: Client;
+  readonly notices: Notices;
 }
 
-/** Opens a client for the profile and session in the user's folder. The caller disposes of it. */
+/**
+ * Opens a client for the profile and session in the user's folder. The caller disposes of it, which first tells what sites decided
+ * about this user's access meanwhile (notices.ts).
+ */
 export async function openClient(context: CliContext): Promise<ClientSetting> {
   const home = openHome(context.home);
   const pins = await home.pins();
   const seqOf = new Map(pins.map((pin) => [pin.endpoint, pin.seq]));
+  let notices: Notices | undefined;
   const client = createClient({
     broker: await home.profile(),
     egress: openEgress(egressFromEnv(context.env)),
@@ -27,8 +33,19 @@ export async function openClient(context: CliContext): Promise<ClientSetting> {
     sentTicket: async (id) => (await home.sentTickets()).findLast((sent) => sent.id === id),
     minSeq: (endpoint) => seqOf.get(endpoint) ?? 1,
     onNotice: (message) => writeLine(context.stderr, `note: ${plain(message)}`),
+    onAccess: (newest) => notices?.saw(newest),
   });
-  return { home, client };
+  const tell = createNotices(context, home, client);
+  notices = tell;
+  const telling: Client = {
+    ...client,
+    async [Symbol.asyncDispose]() {
+      // Whoever interrupts a command waits for nothing more.
+      if (!context.signal.aborted) await tell.show();
+      await client[Symbol.asyncDispose]();
+    },
+  };
+  return { home, client: telling, notices: tell };
 }
 
 /**

@@ -41,6 +41,8 @@ export interface ClientOptions {
   readonly onNotice?: (message: string) => void;
   /** What was noted of a ticket that this user sent earlier. */
   readonly sentTicket?: (id: string) => Promise<SentTicket | undefined>;
+  /** The number of the newest notice about access, wherever an answer of the broker carries one. */
+  readonly onAccess?: (newest: string) => void;
   /** How long a submit is sent again while the broker does not answer. */
   readonly submitPatienceMs?: number;
 }

@@ -15,6 +15,7 @@ import { FarfieldError, isErrorCode } from '#kernel/errors.ts';
 import { digestOf, uuidv7 } from '#kernel/ids.ts';
 import { type Signer, signToken } from '#kernel/jws.ts';
 import { REQUEST_LIFE_S } from '#kernel/limits.ts';
+import { ACCESS_HEADER } from '#protos/http.ts';
 
 /** Where a broker is and how to know it: from an invitation, kept in the profile. */
 export interface BrokerAddress {
@@ -32,6 +33,8 @@ export interface BrokerHttpOptions {
   readonly chain: readonly string[];
   readonly clock: Clock;
   readonly random: Random;
+  /** Called with the number of the newest notice about access, wherever an answer carries one. */
+  readonly onAccess?: ((newest: string) => void) | undefined;
 }
 
 export interface BrokerRequest {
@@ -119,6 +122,8 @@ export function createBrokerHttp(options: BrokerHttpOptions): BrokerHttp {
         { cause },
       );
     }
+    const told = answer.headers[ACCESS_HEADER];
+    if (typeof told === 'string') options.onAccess?.(told);
     if (answer.statusCode >= 200 && answer.statusCode < 300) {
       return { status: answer.statusCode, headers: answer.headers, body: answer.body };
     }

@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import t from 'tap';
 import { createManualClock } from '#base/clock.ts';
 import { createLogger } from '#base/log.ts';
+import { ACCESS_NOTICE } from '#kernel/access.ts';
 import { matchSubject } from '#kernel/admission-steps.ts';
 import { openChain } from '#kernel/chain.ts';
 import { parseToken, signToken, tokenHash } from '#kernel/jws.ts';
@@ -69,6 +70,34 @@ t.test('granted, the asker has that rule until the day, hears of it, and receipt
     /rule "visitors" by g-[0-9a-f]{12}: for bob/,
   );
   t.equal(ruleFor(office, newParty()), undefined, 'nobody else');
+});
+
+t.test('what was decided is told to those who asked, each of themselves, and not before it is', async (t) => {
+  const office = await openOffice(t);
+  const [bob, eve, pinned] = [newParty(), newParty(), newParty()];
+  const [first, second] = [
+    await office.send(asks(bob, office.endpoint)),
+    await office.send(asks(eve, office.endpoint)),
+  ];
+  t.same(office.desk.notices(), [], 'waiting is no decision');
+  await office.farfield('endpoint', 'grant', first.entries[0]?.id ?? '', '--rule', 'visitors');
+  await office.farfield('endpoint', 'deny', second.entries[0]?.id ?? '', '--reason', 'no beamtime');
+  const { kid } = pinned.principal;
+  await office.farfield('endpoint', 'grant', kid, '--as', 'pinned', '--rule', 'visitors', '--until', '1d');
+  const notices = office.desk.notices();
+  const told = new Map(
+    notices.map(({ principal, token }) => [principal, parseToken('farfield-access-answer+jwt', token).claims]),
+  );
+  t.same([...told.keys()].sort(), [bob.principal.kid, eve.principal.kid].sort(), 'who never asked is told nothing');
+  t.match(told.get(bob.principal.kid), { aud: bob.principal.kid, req: ACCESS_NOTICE, entries: [{ state: 'granted' }] });
+  t.match(told.get(eve.principal.kid)?.entries, [{ state: 'denied', reason: 'no beamtime' }]);
+  t.equal(told.get(bob.principal.kid)?.entries.length, 1);
+  await office.send(asks(eve, office.endpoint));
+  const digest = (who: Party): string | undefined =>
+    office.desk.notices().find(({ principal }) => principal === who.principal.kid)?.digest;
+  t.equal(digest(eve), notices.find(({ principal }) => principal === eve.principal.kid)?.digest, 'asking is no news');
+  await office.farfield('endpoint', 'revoke', bob.principal.kid);
+  t.not(digest(bob), notices.find(({ principal }) => principal === bob.principal.kid)?.digest);
 });
 
 t.test('a grant ends by the clock to the second, and a clock that goes back does not bring it back', async (t) => {

@@ -219,7 +219,7 @@ function createLink(
     ledger,
     engine,
     desk,
-    access: { answer: () => Promise.reject(new Error('nobody asks for access here')) },
+    access: { answer: () => Promise.reject(new Error('nobody asks for access here')), notices: () => [] },
     // No result here is large enough to be a blob.
     blobs: { upload: () => Promise.resolve(), drop: () => Promise.resolve() } as never,
     slots: 4096,

@@ -1,5 +1,6 @@
 /** Rows in maps: whatever a command did before it threw is taken back (W3). */
 import type { Rows } from '../rows.ts';
+import { accessRows } from './access.ts';
 import { blobRows, keepingRows } from './keeping.ts';
 import { packRows } from './packs.ts';
 import { peopleRows } from './people.ts';
@@ -22,6 +23,7 @@ export function memoryRows(first: string): MemoryRows {
     ...indexRows(tables),
     ...packRows(tables),
     ...keepingRows(tables),
+    ...accessRows(tables),
     ...blobRows(tables),
     generation: () => generation,
     setGeneration(value) {

@@ -1,7 +1,15 @@
 /** Tables as maps, with one undo list for all of them (W3). */
 import type { Bytes } from '#kernel/bytes.ts';
 import type { Payload } from '../payload.ts';
-import type { EndpointRow, InvitationRow, PackRow, PrincipalRow, TicketFacts, TicketState } from '../rows.ts';
+import type {
+  AccessRow,
+  EndpointRow,
+  InvitationRow,
+  PackRow,
+  PrincipalRow,
+  TicketFacts,
+  TicketState,
+} from '../rows.ts';
 import type { StoredEvent } from '../store.ts';
 
 export type EventRow = Omit<StoredEvent, 'principal'> & { readonly principal: number; readonly at: number };
@@ -96,6 +104,7 @@ export function createTables() {
     blobs: table<string, number>(),
     grants: table<string, { principal: number; digest: string; at: number }>(),
     pins: table<string, { ticket: number; digest: string }>(),
+    access: table<string, AccessRow>(),
     alarms: table<number, { at: number; kind: string; text: string }>(),
   };
 }

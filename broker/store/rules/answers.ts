@@ -7,10 +7,12 @@
  *     never fills the memory of a broker.
  *  Q3 Who may see an answer is not decided here; the routes ask with the principal that they authenticated.
  */
+
 import type { Bytes } from '#kernel/bytes.ts';
 import { u32At } from '../columns.ts';
 import type { EndpointRow, Rows } from '../rows.ts';
 import type { EndpointFacts, PendingTicket, Reads, TicketView } from '../store.ts';
+import { toldAnswers } from './access.ts';
 
 /** A call as its owner sees it: both rows of it, names instead of row numbers. */
 function ticketView(rows: Rows, no: number): TicketView | undefined {
@@ -140,6 +142,8 @@ export const answers: { readonly [K in keyof Reads]: (rows: Rows, question: Read
     return row !== undefined && rows.pinnedAt(row.no, digest) ? rows.blobSize(digest) : undefined;
   },
   blobKept: (rows, { digest }) => rows.blobSize(digest) !== undefined,
+  accessTold: toldAnswers,
+  accessNewest: (rows) => rows.newestTold(),
   alarms: (rows, { limit }) => rows.alarms(limit),
   counts: (rows) => rows.counts(),
 };

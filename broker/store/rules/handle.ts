@@ -1,6 +1,7 @@
 /** One command to its rule, and one question to its answer. */
 import type { Rows } from '../rows.ts';
 import type { Commands, Reads } from '../store.ts';
+import { accessAsked, accessTold } from './access.ts';
 import { answers } from './answers.ts';
 import { begin, cancelAcked, status } from './begin.ts';
 import { addUser, enrol, invite, keepBlob, probe, purge, restored } from './keep.ts';
@@ -32,6 +33,8 @@ const RULES: { readonly [K in keyof Commands]: (rows: Rows, command: Commands[K]
   addUser,
   enrol,
   keepBlob,
+  accessAsked,
+  accessTold,
   restored,
   probe,
 };

@@ -13,6 +13,7 @@ import type {
   Refused,
   Restored,
 } from '../store.ts';
+import { KEEP_ASKED_S } from './access.ts';
 import { refused } from './common.ts';
 
 const DONE = { kind: 'done' } as const;
@@ -110,6 +111,7 @@ export function purge(rows: Rows, c: Purge): Purged {
   const events = rows.dropEvents(before, c.limit);
   rows.dropInvitations(c.nowS - c.retentionS);
   rows.dropAlarms(c.nowS - c.alarmRetentionS);
+  rows.dropAsked(c.nowS - KEEP_ASKED_S);
   const grants = rows.staleGrants(before, c.limit);
   const blobs: string[] = [];
   for (const { principal, digest } of grants) {

@@ -2,6 +2,7 @@
 import type { DatabaseSync } from 'node:sqlite';
 import { createStatements } from '#base/sqlite/module.ts';
 import type { Rows } from '../rows.ts';
+import { accessRows } from './access.ts';
 import { blobRows, keepingRows } from './keeping.ts';
 import { packRows } from './packs.ts';
 import { peopleRows } from './people.ts';
@@ -18,5 +19,6 @@ export function sqliteRows(db: DatabaseSync): Rows {
     ...packRows(sql),
     ...blobRows(sql),
     ...keepingRows(sql),
+    ...accessRows(sql),
   };
 }

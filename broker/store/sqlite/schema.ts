@@ -75,4 +75,11 @@ export const SCHEMA: readonly Migration[] = [
 
   create table alarm (no integer primary key, at real not null, kind text not null, body text not null) strict;
   `,
+  // Who asked which endpoint for access, and the last answer told: seq is that of its event, 0 before the first.
+  `
+  create table access (
+    principal integer not null, endpoint integer not null, at real not null, seq integer not null, digest text not null,
+    token text not null, primary key (principal, endpoint)
+  ) strict, without rowid;
+  `,
 ];

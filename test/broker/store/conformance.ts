@@ -509,6 +509,35 @@ function forgetting(promise: Promised): void {
     t.equal(await store.read('blobKept', blob), false);
   });
 
+  promise('an answer about access is told to who asked, once, and outlives the process', async (t, store, under) => {
+    const sessionEpoch = await beginSession(store);
+    const told = (principal: string, digest: string, nowS = 1000, epoch = sessionEpoch) =>
+      store.apply('accessTold', {
+        ...{ endpoint: SITE, sessionEpoch: epoch, principal, digest, token: `token ${digest}`, nowS },
+      });
+    t.same(await told(ALICE, '1'), { kind: 'done', events: [] }, 'she did not ask');
+    await store.apply('accessAsked', { principal: ALICE, endpoint: SITE, nowS: 1000 });
+    await store.apply('accessAsked', { principal: ALICE, endpoint: letter('N'), nowS: 1000 });
+    t.same(await store.read('accessTold', { principal: ALICE }), []);
+    t.same(await told(ALICE, '1', 1000, sessionEpoch + 1), { kind: 'fenced' });
+    t.match(await told(ALICE, '1'), { events: [{ principal: ALICE, seq: 1, kind: 'access' }] });
+    t.same(await told(ALICE, '1'), { kind: 'done', events: [] }, 'the same again is no news');
+    await store.apply('accessAsked', { principal: ALICE, endpoint: SITE, nowS: 1500 });
+    t.same(await told(ALICE, '1'), { kind: 'done', events: [] }, 'nor after another question');
+    t.match(await told(ALICE, '2', 2000), { events: [{ seq: 2 }] });
+    t.same(await told(BOB, '2'), { kind: 'done', events: [] });
+    const next = await under.reopen();
+    const answers = [{ endpoint: SITE, seq: 2, at: 2000, answer: 'token 2' }];
+    t.same(await next.read('accessTold', { principal: ALICE }), answers);
+    t.same(await next.read('accessNewest', null), [{ principal: ALICE, seq: 2 }]);
+    t.same(await next.read('accessTold', { principal: BOB }), []);
+    const year = { retentionS: 100, alarmRetentionS: 100, limit: 50 };
+    await next.apply('purge', { ...year, nowS: 10_000 });
+    t.equal((await next.read('accessTold', { principal: ALICE })).length, 1, 'longer than results');
+    await next.apply('purge', { ...year, nowS: 2001 + 366 * 86_400 });
+    t.same(await next.read('accessNewest', null), []);
+  });
+
   promise('a reader whose cursor is older than what is kept can see that', async (t, store) => {
     await store.apply('queue', queueOf([ticketOf('a', 1)], 1000));
     await store.apply('queue', queueOf([ticketOf('b', 1)], 2000));
