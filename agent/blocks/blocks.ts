@@ -26,6 +26,7 @@ import type { PilotRow } from '../admission/ledger.ts';
 import type { BlockView } from '../control.ts';
 import type { JobState } from '../schedulers/scheduler.ts';
 import type { Work } from '../work/mirror.ts';
+import { type Avoided, createAvoided } from './avoided.ts';
 import { type Block, type BlocksOptions, COMING, createBlock, GONE, nextBlock } from './block.ts';
 import { type BlockEnd, memorySentence, whyLost } from './end-words.ts';
 import { eventOf, hasNode, waitingText } from './job-words.ts';
@@ -54,6 +55,7 @@ export class Blocks {
   readonly #blocks = new Map<string, Block>();
   #starting = false;
   readonly #trouble: SubmitTrouble;
+  readonly #avoided: Avoided;
   #pauseUntil = 0;
   /** Pilot -> until when it may stay away. */
   readonly #away = new Map<number, Timer>();
@@ -68,6 +70,7 @@ export class Blocks {
   constructor(options: BlocksOptions) {
     this.#o = options;
     const { scheduler, breaker, retryMs } = options;
+    this.#avoided = createAvoided(options.clock);
     this.#trouble = createSubmitTrouble({ breaker, retryMs, onPause: (ms) => this.#pause(ms) });
     const each = (job: string, act: (block: Block) => Promise<void>): void => {
       for (const block of [...this.#blocks.values()]) if (block.job === job) this.#own(act(block));
@@ -240,7 +243,12 @@ export class Blocks {
     if (how !== 'silent') {
       const timer = this.#after(REDIAL_MS, () => {
         if (this.#o.pilots().isConnected(row.no) || this.#o.held() !== undefined) return;
-        if (how === 'closed') this.#own(this.#giveBack(row, `its pilot on ${row.node} ended`, 'unsaid'));
+        // Its job's end was told meanwhile, and has settled all of it.
+        if (GONE.has(block.state)) return;
+        if (how === 'closed') {
+          if (block.drained === undefined && block.stopped === undefined) this.#avoided.failed(row.node, block.id);
+          this.#own(this.#giveBack(row, `its pilot on ${row.node} ended`, 'unsaid'));
+        }
         // The job of a pilot that just ended is not over in the look that began before.
         this.#own(this.#ask(block));
       });
@@ -277,6 +285,7 @@ export class Blocks {
       if (alone && silentMs >= abandonMs)
         return this.#own(this.#stop(block, `its pilot was silent for ${Math.round(silentMs / 1000)} s`));
       const silent = `its pilot on ${row.node} was silent for ${Math.round(silentMs / 1000)} s, and nobody says why`;
+      this.#avoided.failed(row.node, block.id);
       this.#own(this.#giveBack(row, silent, 'givenUp'));
       this.#expect(row, sinceMs);
     });
@@ -340,13 +349,15 @@ export class Blocks {
     block.answered = answered.promise;
     try {
       await this.#write(block);
-      block.job = await scheduler.submit({ block: id, folder: place, shape: group.shape, users });
+      // Nodes are known by the name that the scheduler has for them, or not at all.
+      const avoid = scheduler.namesNodes === true ? this.#avoided.nodes() : [];
+      block.job = await scheduler.submit({ block: id, folder: place, shape: group.shape, users, avoid });
       this.#trouble.submitted();
       // At once: its end may be told before the ledger has answered.
       const applied = this.#apply(block, 'submitted', { why: 'submitted' });
       await this.#write(block);
       await applied;
-      log.info({ block: id, job: block.job, users }, 'block submitted');
+      log.info({ block: id, job: block.job, users, ...(avoid.length === 0 ? {} : { avoid }) }, 'block submitted');
       const text = waitingText(scheduler.name, block.job, { kind: 'queued', reason: 'just submitted' });
       if (text !== undefined && COMING.has(block.state) && scheduler.onState !== undefined) {
         block.detail = text;
@@ -476,8 +487,10 @@ export class Blocks {
 
   async #loseAll(block: Block, why: Why): Promise<void> {
     const { scheduler, slots, memMiB } = this.#o;
+    this.#avoided.ended(block.id, why.cause, block.stopped !== undefined);
     for (const row of [...this.#o.pilots().rows.values()]) {
       if (row.block !== block.id) continue;
+      if (why.cause === 'nodeLost' && block.group.shape.nodes === 1) this.#avoided.failed(row.node, block.id);
       const words = whyLost(block, why, { scheduler: scheduler.name, node: row.node, slots, memMiB });
       // Walltime, preemption, a lost node are nobody's fault; a block that was killed for its memory held the work that took it.
       await this.#lose(row, words, why.cause === 'memory');

@@ -20,7 +20,7 @@ import { writeDurable } from '#base/files.ts';
 import type { Logger } from '#base/log.ts';
 import { FarfieldError } from '#kernel/errors.ts';
 import type { CommandOutcome, RunCommand } from './command.ts';
-import type { Driver, Listing, SchedulerCommand, SeenJob, Source } from './driver.ts';
+import type { Driver, JobSpec, Listing, SchedulerCommand, SeenJob, Source, SubmitReply } from './driver.ts';
 import { type JobSetting, jobSpec } from './jobs.ts';
 import { BATCH_DEFAULTS } from './options.ts';
 import { judgeRefusal, THEN_RESUME } from './refusals.ts';
@@ -149,24 +149,12 @@ class Jobs {
   }
 
   async #submit(request: Parameters<Scheduler['submit']>[0]): Promise<string> {
-    const { clock, log } = this.#o;
-    const spec = jobSpec(request, this.#o);
-    const { files } = this.#driver.render(spec);
-    for (const { name, text, executable } of files) {
-      await writeDurable(join(spec.folder, name), text, executable ? 0o700 : 0o600);
-      if (executable) chmodSync(join(spec.folder, name), 0o700);
-    }
-    await this.#budget();
-    this.#submittedAt.push(clock.mono());
-    const outcome = await this.#one(() =>
-      this.#run(this.#driver.submit(files[0], join(spec.folder, files[0].name), spec)),
-    );
-    const reply =
-      outcome.kind === 'done'
-        ? this.#driver.readSubmit(outcome.output)
-        : outcome.kind === 'notStarted'
-          ? { kind: 'refused' as const, why: outcome.why }
-          : { kind: 'unclear' as const, why: outcome.why };
+    const { log } = this.#o;
+    const spec = await this.#possible(jobSpec(request, this.#o));
+    let reply = await this.#send(spec);
+    // The wish is dropped before anybody hears of a refusal that it may have caused.
+    const { avoid, ...anywhere } = spec;
+    if (reply.kind === 'refused' && avoid !== undefined) reply = await this.#send(anywhere);
     if (reply.kind === 'refused') throw refused(this.#driver.name, reply.why);
     if (reply.kind === 'unclear')
       log.warn({ block: request.block, why: reply.why }, 'the reply to a submit is unclear; looking for the job');
@@ -175,6 +163,30 @@ class Jobs {
     this.#know(job);
     this.#arm();
     return job;
+  }
+
+  /** Nodes are left out only where enough others could take the job at once: it waits for none of them. */
+  async #possible({ avoid = [], ...spec }: JobSpec): Promise<JobSpec> {
+    const { freeNodes } = this.#driver;
+    if (avoid.length === 0 || freeNodes === undefined) return spec;
+    const outcome = await this.#one(() => this.#run(freeNodes.command(spec)));
+    const free = outcome.kind === 'done' ? freeNodes.read(outcome.output, spec) : undefined;
+    return (free?.filter((node) => !avoid.includes(node)).length ?? 0) >= spec.nodes ? { ...spec, avoid } : spec;
+  }
+
+  async #send(spec: JobSpec): Promise<SubmitReply> {
+    const { files } = this.#driver.render(spec);
+    for (const { name, text, executable } of files) {
+      await writeDurable(join(spec.folder, name), text, executable ? 0o700 : 0o600);
+      if (executable) chmodSync(join(spec.folder, name), 0o700);
+    }
+    await this.#budget();
+    this.#submittedAt.push(this.#o.clock.mono());
+    const outcome = await this.#one(() =>
+      this.#run(this.#driver.submit(files[0], join(spec.folder, files[0].name), spec)),
+    );
+    if (outcome.kind === 'done') return this.#driver.readSubmit(outcome.output);
+    return { kind: outcome.kind === 'notStarted' ? 'refused' : 'unclear', why: outcome.why };
   }
 
   /** T6 */

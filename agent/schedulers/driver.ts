@@ -40,6 +40,8 @@ export interface JobSpec {
   readonly wallS: number;
   /** Absolute path of the pilot program and its arguments. */
   readonly pilot: readonly [string, ...string[]];
+  /** Nodes that are not to be used; only for a driver with `freeNodes`. */
+  readonly avoid?: readonly string[];
   readonly options: SchedulerOptions;
 }
 
@@ -101,6 +103,11 @@ export interface Driver {
   render(spec: JobSpec): Rendered;
   submit(file: JobFile, path: string, spec: JobSpec): SchedulerCommand;
   readSubmit(output: Output): SubmitReply;
+  /** Nodes that could take this job at once, so that leaving some out delays nothing; undefined where that is not known. */
+  readonly freeNodes?: {
+    command(spec: JobSpec): SchedulerCommand;
+    read(output: Output, spec: JobSpec): readonly string[] | undefined;
+  };
   /** Live first; each next one is asked only for what the former did not know. */
   readonly sources: readonly [Source, ...Source[]];
   /** How long jobs ran (`ranS`), over or not; where no source says so. */

@@ -24,7 +24,7 @@ export function jobName(endpoint: string, block: string): string {
 }
 
 export function jobSpec(request: BlockRequest, { endpoint, config, pilot, logFile }: JobSetting): JobSpec {
-  const { block, folder, shape, users = [] } = request;
+  const { block, folder, shape, users = [], avoid = [] } = request;
   const {
     nodes: _nodes,
     wallS: _wallS,
@@ -47,6 +47,7 @@ export function jobSpec(request: BlockRequest, { endpoint, config, pilot, logFil
     nodes: shape.nodes,
     wallS: shape.wallS,
     pilot: [...pilot, folder],
+    ...(avoid.length === 0 ? {} : { avoid }),
     options: {
       ...options,
       ...(shape.account === undefined ? {} : { account: shape.account }),

@@ -26,6 +26,8 @@ export interface BlockRequest {
   readonly shape: BlockShape;
   /** Whom it serves: told to the site in the job's comment. */
   readonly users?: readonly string[];
+  /** Nodes that lost a pilot recently: not used, where others are free and the scheduler lets that be said. */
+  readonly avoid?: readonly string[];
 }
 
 /** Why a job is over. Who pays for the attempts in it is decided by this word, so no driver guesses it. */

@@ -339,12 +339,25 @@ function directives(spec: JobSpec): string[] {
       'constraint',
       options.constraint === undefined ? undefined : directiveExpression('constraint', options.constraint),
     ),
+    ...name('exclude', 'node', spec.avoid?.join(',')),
     ...of('cpus-per-task', options.cpus),
     ...of('mem', options.memMiB === undefined ? undefined : `${options.memMiB}M`),
     ...(options.gres === undefined ? of('gpus-per-node', options.gpus) : name('gres', 'gres', options.gres)),
     ...(options.exclusive === true ? ['--exclusive'] : []),
   ];
   return lines.map((line) => `#SBATCH ${line}`);
+}
+
+/** `node1|a100,nvlink`. A constraint that is more than one feature of several is Slurm's to understand: then nobody knows. */
+function readIdle({ code, stdout }: Output, { options: { constraint } }: JobSpec): readonly string[] | undefined {
+  if (code !== 0 || (constraint !== undefined && !/^\w+(\|\w+)*$/.test(constraint))) return undefined;
+  const wanted = constraint?.split('|');
+  const names = stdout.split('\n').flatMap((line) => {
+    const [name = '', features = ''] = line.trim().split('|');
+    const has = features.split(',');
+    return name !== '' && (wanted === undefined || wanted.some((one) => has.includes(one))) ? [name] : [];
+  });
+  return [...new Set(names)];
 }
 
 export function createSlurm(json = false): Driver {
@@ -377,6 +390,12 @@ export function createSlurm(json = false): Driver {
       return output.code === 0 && id !== undefined ? { kind: 'submitted', id } : withoutId(output);
     },
     sources: [squeue(json), sacct(json), scontrol],
+    freeNodes: {
+      command: ({ options: { queue } }) => ({
+        argv: ['sinfo', '-h', '-N', '-t', 'idle', '-o', '%N|%f', ...(queue === undefined ? [] : ['-p', queue])],
+      }),
+      read: readIdle,
+    },
     accounting: elapsed,
     finders: [
       {

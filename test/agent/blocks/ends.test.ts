@@ -166,3 +166,34 @@ t.test(
     t.notMatch(messageOf(site), /allocated|runner/);
   },
 );
+
+t.test('the next block is asked to leave out a node that killed a pilot, for a while', async (t) => {
+  const die = async ({ site, pilot }: Running): Promise<void> => {
+    pilot.die();
+    await site.until('it waits again', () => site.agent.status().work.waiting === 1);
+  };
+  const site = async (after: (running: Running) => Promise<void>): Promise<readonly string[]> => {
+    await using each = await newSite();
+    each.scheduler.namesNodes = true;
+    await after(await running(each, 4, 3));
+    await each.until('another block', () => each.scheduler.submitted.length === 2);
+    return each.scheduler.submitted[1]?.avoid ?? [];
+  };
+  t.strictSame(
+    await site(async (one) => {
+      await die(one);
+      one.site.scheduler.end('job 1', 'FAILED', 'failed');
+    }),
+    ['node-1'],
+  );
+  t.strictSame(await site(async (one) => one.site.scheduler.end('job 1', 'NODE_FAIL', 'nodeLost')), ['node-1']);
+  for (const cause of ['walltime', 'preempted', 'cancelled', 'memory'] as const)
+    t.strictSame(
+      await site(async (one) => {
+        one.pilot.die();
+        one.site.scheduler.end('job 1', cause, cause);
+      }),
+      [],
+      cause,
+    );
+});

@@ -292,6 +292,41 @@ t.test('an end shortly before the limit that the job has now is told from one in
   }
 });
 
+t.test('nodes that lost a pilot are left out where another is idle, and nowhere else', async (t) => {
+  const NO = done('', 'sbatch: error: Batch job submission failed: Requested node configuration is not available', 1);
+  const submit = async (
+    idle: CommandOutcome,
+    config: BatchConfig,
+    sbatch = done('101\n'),
+  ): Promise<[World, string]> => {
+    const w = world(t, config);
+    w.answers.sinfo = idle;
+    w.answers.sbatch = (argv) =>
+      readFileSync(argv.at(-1) ?? '', 'utf8').includes('--exclude') ? sbatch : done('101\n');
+    const folder = mkdtempSync(join(root, 'block-'));
+    await w.after(
+      w.scheduler.submit({ block: 'a', folder, shape: { nodes: 1, wallS: 600, queue: 'gpu' }, avoid: ['node1'] }),
+    );
+    return [w, readFileSync(join(folder, 'job.sh'), 'utf8')];
+  };
+  const both = done('node1|a100\nnode2|h100\n');
+  const [w, script] = await submit(both, { queue: 'gpu' });
+  t.match(script, /^#SBATCH --exclude=node1$/m);
+  t.match(w.ran.find(([name]) => name === 'sinfo')?.join(' '), / -t idle .* -p gpu/);
+  for (const [idle, config] of [
+    [done('node1|a100\n'), {}],
+    [done(''), {}],
+    [done('', 'sinfo: error', 1), {}],
+    [both, { constraint: 'a100' }],
+    [both, { constraint: '[rack1*2&rack2*4]' }],
+  ] as const)
+    t.notMatch((await submit(idle, config))[1], /--exclude/, JSON.stringify([idle, config]));
+  t.match((await submit(both, { constraint: 'a100|h100' }))[1], /--exclude=node1/);
+  const [refused, second] = await submit(both, {}, NO);
+  t.equal(refused.count('sbatch'), 2, 'refused for it: submitted without it');
+  t.notMatch(second, /--exclude/);
+});
+
 t.test('a refusal is an error in the words of the scheduler', async (t) => {
   const w = world(t);
   w.answers.sbatch = done(
