@@ -30,8 +30,13 @@ interface Part {
 const PARTS: readonly Part[] = [
   {
     name: 'slurm',
-    programs: ['slurm/main-path.ts', 'slurm/faults.ts', 'slurm/queue.ts'],
+    programs: ['slurm/main-path.ts', 'slurm/admin.ts', 'slurm/faults.ts', 'slurm/queue.ts'],
     quick: ['slurm/main-path.ts'],
+  },
+  {
+    name: 'slurmdbd',
+    programs: ['slurm/accounts.ts'],
+    packages: ['slurmdbd', 'slurm-wlm-mysql-plugin', 'mariadb-server'],
   },
   { name: 'drivers', programs: ['drivers.ts slurm'] },
   { name: 'htcondor', programs: ['drivers.ts htcondor'], packages: ['condor'] },
