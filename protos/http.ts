@@ -98,6 +98,8 @@ export const TicketStatus = T.Object(
     ),
     /** Why it is not running, in a sentence: "endpoint site-a is offline since 10:02". */
     reason: T.Optional(T.String()),
+    /** The signed ticket itself, in a list with `?tickets=yes`: what was asked for, as its receipts name it by hash. */
+    ticket: T.Optional(Token),
     /** The endpoint's stateless refusals (farfield-receipt+jwt), for whoever was not listening when they came. */
     refusals: T.Optional(T.Array(Token)),
   },

@@ -13,6 +13,7 @@ import { DatabaseSync } from 'node:sqlite';
 import type { Command } from 'commander';
 import { type CliContext, type RegisterVerb, usage, writeLine } from '#base/cli.ts';
 import { plainLine } from '#base/plain.ts';
+import { csvLine, tableLines } from '#base/table.ts';
 import { FarfieldError } from '#kernel/errors.ts';
 import { readSpentKey, SPENT } from '../admission/usage.ts';
 import { readAgentConfig } from '../config.ts';
@@ -196,17 +197,6 @@ export async function askAccounting(
   return { ran, source: label, ...(problem === undefined ? {} : { problem }) };
 }
 
-/** W4: one line with its CRLF. A text that a spreadsheet would compute is quoted away from it by an apostrophe. */
-export function csvLine(cells: readonly (string | number | undefined)[]): string {
-  const cell = (value: string | number | undefined): string => {
-    if (value === undefined) return '';
-    if (typeof value === 'number') return String(value);
-    const safe = /^[\s]*[=+\-@|%]|^[\t\r\n]/.test(value) ? `'${value}` : value;
-    return /[",\r\n']/.test(safe) ? `"${safe.replaceAll('"', '""')}"` : safe;
-  };
-  return `${cells.map(cell).join(',')}\r\n`;
-}
-
 /** Of an hour: a millisecond is 3e-7, and sums of rounded rows must still show their total. */
 const rounded = (value: number | undefined): number | undefined =>
   value === undefined ? undefined : Math.round(value * 1e9) / 1e9;
@@ -338,13 +328,7 @@ function tableOf(by: readonly Column[], rows: readonly UsageRow[], total: Measur
       total,
     ),
   ];
-  const widths = (all[0] ?? []).map((_, k) => Math.max(...all.map((cells) => cells[k]?.length ?? 0)));
-  return all.map((cells) =>
-    cells
-      .map((cell, k) => cell.padEnd(widths[k] ?? 0))
-      .join('  ')
-      .trimEnd(),
-  );
+  return tableLines(all);
 }
 
 function jobLines({ jobs, problem }: Compared): string[] {

@@ -29,7 +29,13 @@ import { parseItems, ticketStatus } from './status.ts';
 const closed = { additionalProperties: false } as const;
 const Params = T.Object({ id: T.String({ pattern: '^[0-9a-f]{32}$' }) }, closed);
 const StatusQuery = T.Object({ items: T.Optional(T.String({ pattern: '^[0-9]{1,4}(,[0-9]{1,4}){0,1023}$' })) }, closed);
-const ListQuery = T.Object({ before: T.Optional(T.String({ pattern: '^[0-9a-f]{32}$' })) }, closed);
+const ListQuery = T.Object(
+  {
+    before: T.Optional(T.String({ pattern: '^[0-9a-f]{32}$' })),
+    tickets: T.Optional(T.Literal('yes', { description: 'with the signed tickets' })),
+  },
+  closed,
+);
 const PacksQuery = T.Object({ after: T.Optional(T.String({ pattern: '^[0-9]{1,15}$' })) }, closed);
 const EventHeaders = T.Object({
   'last-event-id': T.Optional(
@@ -82,7 +88,7 @@ export function registerCallRoutes(app: ApiServer, context: ApiContext): void {
         response: { 200: ListReply, '4xx': ErrorBody },
       },
     },
-    async ({ asker, query }) => ({ tickets: await list(context, principalOf(asker), query.before) }),
+    async ({ asker, query }) => ({ tickets: await list(context, principalOf(asker), query) }),
   );
   app.get<OfTicket & { Querystring: Static<typeof StatusQuery> }>(
     ROUTES.status.url,
@@ -150,11 +156,14 @@ export async function ownTicket({ store }: ApiContext, principal: string, id: st
   return view;
 }
 
-async function list(context: ApiContext, principal: string, beforeId: string | undefined): Promise<TicketStatus[]> {
+async function list(context: ApiContext, principal: string, query: Static<typeof ListQuery>): Promise<TicketStatus[]> {
   const before =
-    beforeId === undefined ? Number.MAX_SAFE_INTEGER : (await ownTicket(context, principal, beforeId)).ticketNo;
+    query.before === undefined ? Number.MAX_SAFE_INTEGER : (await ownTicket(context, principal, query.before)).ticketNo;
   const views = await context.store.read('list', { principal, before, limit: LIST_TICKETS });
-  return views.map((view) => ticketStatus(context, view, []));
+  const found = views.map((view) => ticketStatus(context, view, []));
+  if (query.tickets === undefined) return found;
+  const tokens = await context.store.read('tokens', { tickets: views.map(({ ticketNo }) => ticketNo) });
+  return found.map((each, k) => ({ ...each, ...(tokens[k] ? { ticket: tokens[k] } : {}) }));
 }
 
 async function cancel(

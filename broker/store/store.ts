@@ -376,6 +376,8 @@ export interface Reads {
     in: { readonly principal: string; readonly before: number; readonly limit: number };
     out: readonly TicketView[];
   };
+  /** Texts of signed tickets by number; empty where one is gone meanwhile. */
+  tokens: { in: { readonly tickets: readonly number[] }; out: readonly string[] };
   /** Packs with outcomes of a ticket, oldest first, from the one after `after`, up to `maxBytes` (one at least). */
   packs: {
     in: { readonly id: string; readonly after: number; readonly maxBytes: number };

@@ -31,6 +31,7 @@ const VERBS: Record<string, { readonly about: string; readonly load: () => Promi
   result: { about: 'fetch and verify a result', load: () => import('./result.ts') },
   receipt: { about: 'export the signed proof of one result, and check one', load: () => import('./receipt.ts') },
   access: { about: 'ask a site for access, and see how that stands', load: () => import('./access.ts') },
+  usage: { about: 'what your own calls used, from their receipts', load: () => import('./usage.ts') },
   cancel: { about: 'cancel a call, or some of its items', load: () => import('./cancel.ts') },
   events: { about: 'follow everything of yours', load: () => import('./events.ts') },
   endpoint: { about: 'deploy and run an endpoint (site admins)', load: () => import('../../agent/cli/endpoint.ts') },

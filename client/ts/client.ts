@@ -14,6 +14,7 @@ import { FarfieldError, isErrorCode } from '#kernel/errors.ts';
 import { uuidv7 } from '#kernel/ids.ts';
 import { signToken } from '#kernel/jws.ts';
 import { DEFAULT_MAX_TICKET_LIFE_S, DEFAULT_TICKET_LIFE_S, REQUEST_LIFE_S } from '#kernel/limits.ts';
+import type { OpenedPack } from '#kernel/receipts.ts';
 import type { Subject } from '#kernel/tokens/claims.ts';
 import { ROUTES, type TicketStatus } from '#protos/http.ts';
 import { type BlobRef, downloadBlob, uploadBlob } from './blobs.ts';
@@ -86,6 +87,10 @@ export interface Client extends AsyncDisposable {
   attach(id: string): Promise<Ticket>;
   status(id: string): Promise<TicketStatus>;
   list(): Promise<readonly TicketStatus[]>;
+  /** Pages of the list with their signed tickets, newest first. */
+  tickets(): AsyncGenerator<readonly TicketStatus[]>;
+  /** Every outcome of a ticket that there is, verified, pack by pack. */
+  outcomes(id: string): AsyncGenerator<OpenedPack>;
   /** The receipt of one item that has ended, as a file that anybody can check offline. */
   receipt(id: string, item: number): Promise<ReceiptFile>;
   /** Sends a signed cancel; returns how many items were open. */
@@ -183,6 +188,8 @@ export function createClient(options: ClientOptions): Client {
       return ticket;
     },
     list: () => listAll(http),
+    tickets: () => listPages(http, `${ROUTES.list.url}?tickets=yes`),
+    outcomes: receiver.outcomes,
     receipt: receiver.receipt,
     cancel: async (id, items) => sendCancel(http, id, cancelBody(options, await status(id), items)),
     async uploadFile(path, onProgress) {
@@ -210,16 +217,25 @@ function signInput(options: ClientOptions, input: SubmitInput): SignedTicket {
 }
 
 /** All pages, newest first; one that brings nothing new ends it, whatever the broker makes of `before`. */
-async function listAll(http: BrokerHttp): Promise<readonly TicketStatus[]> {
-  const found = new Map<string, TicketStatus>();
-  for (let path: string | undefined = ROUTES.list.url; path !== undefined; ) {
-    const known = found.size;
-    const page: { tickets: TicketStatus[] } = await http.json({ method: 'GET', path });
-    for (const each of page.tickets) found.set(each.id, each);
-    const oldest = page.tickets.at(-1);
-    path = oldest === undefined || found.size === known ? undefined : `${ROUTES.list.url}?before=${oldest.id}`;
+async function* listPages(http: BrokerHttp, first: string): AsyncGenerator<readonly TicketStatus[]> {
+  const known = new Set<string>();
+  for (let path: string | undefined = first; path !== undefined; ) {
+    const { tickets }: { tickets: TicketStatus[] } = await http.json({ method: 'GET', path });
+    const fresh = tickets.filter(({ id }) => !known.has(id));
+    for (const { id } of fresh) known.add(id);
+    if (fresh.length > 0) yield fresh;
+    const oldest = tickets.at(-1);
+    path =
+      oldest === undefined || fresh.length === 0
+        ? undefined
+        : `${first}${first.includes('?') ? '&' : '?'}before=${oldest.id}`;
   }
-  return [...found.values()];
+}
+
+async function listAll(http: BrokerHttp): Promise<readonly TicketStatus[]> {
+  const found: TicketStatus[] = [];
+  for await (const page of listPages(http, ROUTES.list.url)) found.push(...page);
+  return found;
 }
 
 /** Work that may be admitted in four days must not be over in one. */

@@ -55,6 +55,8 @@ export interface Receiver {
   forget(id: string): void;
   /** Asks the broker for the packs of a ticket and takes them; what has none and was ended by its word fails. */
   fetch(id: string): Promise<void>;
+  /** Every outcome of a ticket that there is, verified, pack by pack. */
+  outcomes(id: string): AsyncGenerator<OpenedPack>;
   /** The receipt of one item that has ended, as a file that proves itself. */
   receipt(id: string, i: number): Promise<ReceiptFile>;
   /** The same for every open ticket, after a gap in the event stream. */
@@ -135,13 +137,13 @@ export function createReceiver(options: ReceiverOptions): Receiver {
     onEvent,
     endpoint,
     fetch,
+    async *outcomes(id) {
+      for await (const { opened } of verified(http, open, id)) yield opened;
+    },
     async receipt(id, i) {
-      for await (const packs of pages(http, id)) {
-        for (const json of packs) {
-          const { opened, known } = await open(json);
-          const found = receiptOf(opened, known.descriptor, id, i);
-          if (found !== undefined) return found;
-        }
+      for await (const { opened, known } of verified(http, open, id)) {
+        const found = receiptOf(opened, known.descriptor, id, i);
+        if (found !== undefined) return found;
       }
       const target = invocationId(id, i);
       throw new FarfieldError(
@@ -239,6 +241,14 @@ function refusalError(receipt: string): FarfieldError {
 interface Verified {
   readonly opened: OpenedPack;
   readonly known: KnownEndpoint;
+}
+
+async function* verified(
+  http: BrokerHttp,
+  open: (json: PackJson) => Promise<Verified>,
+  id: string,
+): AsyncGenerator<Verified> {
+  for await (const packs of pages(http, id)) for (const json of packs) yield await open(json);
 }
 
 /** R1: the pack, if the endpoint that it names signed it for this principal. */

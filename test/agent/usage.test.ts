@@ -8,10 +8,10 @@ import fc from 'fast-check';
 import t from 'tap';
 import type { CliContext } from '#base/cli.ts';
 import { systemRandom } from '#base/random.ts';
+import { csvLine } from '#base/table.ts';
 import {
   askAccounting,
   compareJobs,
-  csvLine,
   groupUsage,
   type Job,
   readJobs,

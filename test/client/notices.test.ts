@@ -1,56 +1,18 @@
 /** A site's decision about access finds its way to who asked: as an event, and as a line behind the next command. */
 import '../leaks.ts';
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { PassThrough } from 'node:stream';
-import t, { type Test } from 'tap';
-import type { CliContext } from '#base/cli.ts';
-import { systemRandom } from '#base/random.ts';
+import t from 'tap';
 import { ACCESS_NOTICE } from '#kernel/access.ts';
 import { signToken, tokenHash } from '#kernel/jws.ts';
 import type { AccessEntry, Claims } from '#kernel/tokens/claims.ts';
 import { ROUTES } from '#protos/http.ts';
-import { runCli } from '../../client/cli/main.ts';
 import { openNotice } from '../../client/cli/notices.ts';
 import { openReader } from '../broker/reader.ts';
-import { startTestBroker, type TestBroker } from '../broker/setting.ts';
+import { startTestBroker } from '../broker/setting.ts';
 import type { AgentPeer, PeerSession } from '../fakes/agent-peer.ts';
 import { newSigner } from '../kernel/parties.ts';
-
-interface Ran {
-  readonly code: number;
-  readonly stdout: string;
-  readonly stderr: string;
-}
-
-interface Person {
-  readonly kid: string;
-  readonly home: string;
-  farfield(...argv: string[]): Promise<Ran>;
-}
-
-/** Somebody with a home of their own, invited and logged in, who knows the endpoint as `site`. */
-async function openPerson(t: Test, setting: TestBroker, endpoint: string): Promise<Person> {
-  const home = mkdtempSync(join(tmpdir(), 'farfield-person-'));
-  t.teardown(() => rmSync(home, { recursive: true }));
-  const farfield = async (...argv: string[]): Promise<Ran> => {
-    const [stdout, stderr] = [new PassThrough(), new PassThrough()];
-    const context: CliContext = {
-      ...{ env: {}, stdin: new PassThrough(), stdout, stderr, cwd: home, home, clock: setting.clock },
-      ...{ random: systemRandom, signal: new AbortController().signal, self: [] },
-    };
-    const code = await runCli(argv, context);
-    const text = (stream: PassThrough): string => ((stream.read() as Buffer | null) ?? '').toString();
-    return { code, stdout: text(stdout), stderr: text(stderr) };
-  };
-  await farfield('keys', 'new');
-  const { kid } = JSON.parse((await farfield('keys', 'show', '--json')).stdout) as { kid: string };
-  const token = await setting.broker.invite('user', kid);
-  const login = await farfield('login', token, '--as', 'bob', '--pin', `site=${endpoint}`);
-  t.equal(login.code, 0, login.stderr);
-  return { kid, home, farfield };
-}
+import { openPerson, type Person, type Ran } from './person.ts';
 
 type Answer = Claims<'farfield-access-answer+jwt'>;
 

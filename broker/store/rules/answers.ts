@@ -116,6 +116,7 @@ export const answers: { readonly [K in keyof Reads]: (rows: Rows, question: Read
     if (row === undefined) return [];
     return rows.ticketsOf(row.no, before, limit).flatMap((no) => ticketView(rows, no) ?? []);
   },
+  tokens: (rows, { tickets }) => tickets.map((no) => (rows.hotByNo(no) === undefined ? '' : rows.facts(no).token)),
   packs: packsOf,
   events: eventPage,
   backlog(rows, { endpoint }) {
