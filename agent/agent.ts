@@ -22,6 +22,7 @@ import { createLaunchCheck, missingModel } from './admission/launch.ts';
 import { type Ledger, type LedgerAnswer, type LedgerEpoch, openLedger } from './admission/ledger.ts';
 import { patientLedger } from './admission/patient.ts';
 import { openPolicy, type PolicySource } from './admission/policy.ts';
+import { countRows } from './admission/rows.ts';
 import { openUsage, type Usage } from './admission/usage.ts';
 import { type Blobs, createBlobs } from './blobs.ts';
 import type { Blocks } from './blocks/blocks.ts';
@@ -249,8 +250,9 @@ export class Agent implements AgentControl {
     });
     this.#parts = { specs, filesOf: stage.filesOf };
     this.#launchCheck = createLaunchCheck(() => this.#policy.current, clock);
+    const rows = { find: (id: string) => this.#engine.find(id), add: this.#usage.addRows };
     this.#engine = new Engine({
-      ledger: this.#ledger,
+      ledger: countRows(this.#ledger, rows),
       endpoint: identity.current.endpoint,
       signer,
       specs,

@@ -30,6 +30,8 @@ export interface Usage {
   usedByDelegation(hash: string): number;
   /** A lease that ended: how long it was, and where (undefined: its pilot is gone). */
   add(work: Work, rule: ResolvedRule | undefined, ms: number, place: SpentAt | undefined): void;
+  /** Rows that a runner says it predicted: for the account alone. */
+  readonly addRows: (work: Work, block: string, rows: number) => void;
   /** The ceiling that one more item of this ticket would pass. */
   refusal(work: Work, rule: ResolvedRule | undefined): Refusal | undefined;
   /** Writes what was added up (U3). */
@@ -97,6 +99,7 @@ export async function openUsage(options: UsageOptions): Promise<Usage> {
     usedToday: (rule, principal) => of(dayKey(nowS(), rule, principal)),
     usedByDelegation: (hash) => of(delegationKey(hash)),
     close: () => spent.close(),
+    addRows: (work, block, rows) => spent.sum(work, block, [0, 0, 0, 0, rows]),
     add(work, rule, ms, place) {
       spent.add(work, ms, place);
       const hours = (work.token.claims.res.nodes * ms) / 3_600_000;
@@ -120,7 +123,7 @@ export interface SpentAt {
 }
 
 /** What is added up, in this order. Seconds, as everything in the ledger. */
-export const SPENT_MEASURES = ['calls', 'nodeS', 'coreS', 'gpuS'] as const;
+export const SPENT_MEASURES = ['calls', 'nodeS', 'coreS', 'gpuS', 'rows'] as const;
 export const SPENT = 'spent/';
 /** Two seconds of a busy agent are one row a function and user. */
 const SPENT_MS = 2000;
@@ -152,6 +155,8 @@ export function readSpentKey(text: string): { readonly key: SpentKey; readonly m
 
 function createSpent({ ledger, nowS, clock, onError }: UsageOptions): {
   add(work: Work, ms: number, place: SpentAt | undefined): void;
+  /** More of each measure. */
+  sum(work: Work, block: string, more: readonly number[]): void;
   close(): Promise<void>;
 } {
   let sums = new Map<string, number[]>();
@@ -167,23 +172,28 @@ function createSpent({ ledger, nowS, clock, onError }: UsageOptions): {
     sums = new Map();
     await ledger.submit({ kind: 'usage', rows }).catch(onError);
   };
+  const sum = ({ token, ticket, chain }: Work, block: string, more: readonly number[]): void => {
+    const { res, fn, mdl } = token.claims;
+    const { id } = chain.delegation.claims.sub;
+    const model = mdl.map((each) => each.name).join('+');
+    const day = Math.floor(nowS() / DAY_S);
+    const account = res.account ?? '';
+    const key: SpentKey = [day, block, ticket.principal, id, account, fn.name, model];
+    const text = `${SPENT}${JSON.stringify(key)}`;
+    const before = sums.get(text) ?? SPENT_MEASURES.map(() => 0);
+    sums.set(
+      text,
+      before.map((value, k) => value + (more[k] ?? 0)),
+    );
+    timer ??= clock.after(SPENT_MS, () => void flush());
+  };
   return {
-    add({ token, ticket, chain }, ms, place) {
-      const { res, fn, mdl } = token.claims;
-      const { id } = chain.delegation.claims.sub;
-      const model = mdl.map((each) => each.name).join('+');
-      const day = Math.floor(nowS() / DAY_S);
-      const account = res.account ?? '';
-      const key: SpentKey = [day, place?.block ?? '', ticket.principal, id, account, fn.name, model];
-      const text = `${SPENT}${JSON.stringify(key)}`;
-      const sum = sums.get(text) ?? [0, 0, 0, 0];
+    sum,
+    add(work, ms, place) {
+      const { res } = work.token.claims;
       const nodeS = (res.nodes * ms) / 1000;
-      const more = [1, nodeS / Math.max(1, place?.slots ?? 1), nodeS * res.cpusPerNode, nodeS * res.gpusPerNode];
-      sums.set(
-        text,
-        sum.map((value, k) => value + (more[k] ?? 0)),
-      );
-      timer ??= clock.after(SPENT_MS, () => void flush());
+      const share = nodeS / Math.max(1, place?.slots ?? 1);
+      sum(work, place?.block ?? '', [1, share, nodeS * res.cpusPerNode, nodeS * res.gpusPerNode]);
     },
     close: flush,
   };

@@ -34,8 +34,10 @@ export interface Spent extends Readonly<Record<Column, string>> {
   readonly nodeHours: number;
   readonly coreHours: number;
   readonly gpuHours: number;
+  /** Predictions, as runners claim them. */
+  readonly rows: number;
 }
-const MEASURES = ['calls', 'nodeHours', 'coreHours', 'gpuHours'] as const;
+const MEASURES = ['calls', 'nodeHours', 'coreHours', 'gpuHours', 'rows'] as const;
 type Measures = Record<(typeof MEASURES)[number], number>;
 
 export interface UsageRow extends Measures {
@@ -45,11 +47,11 @@ export interface UsageRow extends Measures {
 /** W1: rows by these columns, largest first, and their sum. */
 export function groupUsage(rows: readonly Spent[], by: readonly Column[]): { rows: UsageRow[]; total: Measures } {
   const groups = new Map<string, UsageRow & Measures>();
-  const total: Measures = { calls: 0, nodeHours: 0, coreHours: 0, gpuHours: 0 };
+  const total: Measures = { calls: 0, nodeHours: 0, coreHours: 0, gpuHours: 0, rows: 0 };
   for (const row of rows) {
     const of = by.map((column) => row[column]);
     const key = JSON.stringify(of);
-    const group = groups.get(key) ?? { of, calls: 0, nodeHours: 0, coreHours: 0, gpuHours: 0 };
+    const group = groups.get(key) ?? { of, calls: 0, nodeHours: 0, coreHours: 0, gpuHours: 0, rows: 0 };
     for (const measure of MEASURES) {
       group[measure] += row[measure];
       total[measure] += row[measure];
@@ -78,12 +80,13 @@ export function readSpent(ledger: string, account: string, fromDay: number, toDa
       const id = text.slice(SPENT.length, text.lastIndexOf('/'));
       const row = found.get(id) ?? {
         ...{ day: dayOf(day), block, key, user, account: own === '' ? account : own, function: fn, model },
-        ...{ calls: 0, nodeHours: 0, coreHours: 0, gpuHours: 0 },
+        ...{ calls: 0, nodeHours: 0, coreHours: 0, gpuHours: 0, rows: 0 },
       };
       if (read.measure === 'calls') row.calls += value;
       else if (read.measure === 'nodeS') row.nodeHours += value / 3600;
       else if (read.measure === 'coreS') row.coreHours += value / 3600;
       else if (read.measure === 'gpuS') row.gpuHours += value / 3600;
+      else if (read.measure === 'rows') row.rows += value;
       found.set(id, row);
     }
     return [...found.values()];
@@ -282,11 +285,11 @@ async function jobsOf(
   return { jobs: compareJobs(jobs, spent, ran, source), ...(problem === undefined ? {} : { problem }) };
 }
 
-const HEAD = ['calls', 'node_hours', 'core_hours', 'gpu_hours'];
+const HEAD = ['calls', 'node_hours', 'core_hours', 'gpu_hours', 'rows'];
 
 function csvOf(by: readonly Column[], rows: readonly UsageRow[]): string {
-  const lines = rows.map(({ of, calls, nodeHours, coreHours, gpuHours }) =>
-    csvLine([...of, calls, rounded(nodeHours), rounded(coreHours), rounded(gpuHours)]),
+  const lines = rows.map(({ of, calls, nodeHours, coreHours, gpuHours, rows: predicted }) =>
+    csvLine([...of, calls, rounded(nodeHours), rounded(coreHours), rounded(gpuHours), predicted]),
   );
   return [csvLine([...by, ...HEAD]), ...lines].join('');
 }
@@ -318,7 +321,7 @@ function tableOf(by: readonly Column[], rows: readonly UsageRow[], total: Measur
   if (rows.length === 0) return ['nothing was used in this time'];
   const line = (of: readonly string[], m: Measures): string[] => [
     ...of.map((text) => (text === '' ? '-' : plainLine(text, 40))),
-    ...[String(m.calls), hours(m.nodeHours), hours(m.coreHours), hours(m.gpuHours)],
+    ...[String(m.calls), hours(m.nodeHours), hours(m.coreHours), hours(m.gpuHours), String(m.rows)],
   ];
   const all = [
     [...by, ...HEAD],

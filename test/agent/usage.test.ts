@@ -27,6 +27,21 @@ import { startSite } from './site.ts';
 
 const DAY = Math.floor(NOW / 86_400);
 
+t.test('rows that a runner says it predicted are in the account; what is no count counts nothing', async (t) => {
+  await using site = await startSite({ pilot: { slots: 3 } });
+  site.broker.deliver(noopBatch(site.party, 3).part([0, 1, 2]));
+  const busy = () => site.pilots.find(({ launched }) => launched.length === 3);
+  await site.until('a pilot with three leases', () => busy() !== undefined);
+  const pilot = busy();
+  const claims = [{ rep: { summary: { rows: 13_799 } } }, { rep: { summary: { rows: 1.5 } } }, {}];
+  for (const [k, detail] of claims.entries()) pilot?.end(pilot.launched.slice(k, k + 1), 'succeeded', detail);
+  await site.until('three receipts', () => site.broker.receipts(site.party.principal.kid).length === 3);
+  await site.restart();
+  const { rows, total } = groupUsage(readSpent(site.folder.ledger, '', DAY - 1, DAY + 1), ['user', 'function']);
+  t.match(rows, [{ of: ['alice', 'test/noop'], calls: 3, rows: 13_799 }]);
+  t.equal(total.rows, 13_799);
+});
+
 t.test('calls of a whole agent are in its ledger by user, function and block, and stay after a restart', async (t) => {
   await using site = await startSite({ pilot: { auto: true, slots: 2 } });
   const done = () => site.broker.receipts(site.party.principal.kid).length;
@@ -56,7 +71,7 @@ t.test('calls of a whole agent are in its ledger by user, function and block, an
   };
   t.match(
     await usage('--csv'),
-    /^user,function,calls,node_hours,core_hours,gpu_hours\r\nalice,test\/noop,6,[\d.e-]+,[\d.e-]+,0\r\n$/,
+    /^user,function,calls,node_hours,core_hours,gpu_hours,rows\r\nalice,test\/noop,6,[\d.e-]+,[\d.e-]+,0,0\r\n$/,
   );
   t.match(JSON.parse(await usage('--json')), { by: ['user', 'function'], total: { calls: 6 }, rows: [{ calls: 6 }] });
   t.match(await usage('--jobs'), /^total +- +6 .*\n\nno job was submitted/m);
@@ -68,7 +83,7 @@ t.test('rows of any grouping have one total, which is their sum', async () => {
   const amount = fc.integer({ min: 0, max: 1_000_000 });
   const row = fc.record({
     ...{ user: word, account: word, model: word, function: word, day: word, block: word, key: word },
-    ...{ calls: amount, nodeHours: amount, coreHours: amount, gpuHours: amount },
+    ...{ calls: amount, nodeHours: amount, coreHours: amount, gpuHours: amount, rows: amount },
   });
   fc.assert(
     fc.property(fc.array(row), fc.subarray(['user', 'account', 'model', 'block'] as const), (rows: Spent[], by) => {
@@ -89,7 +104,7 @@ t.test('a job costs what its calls used and its idle time, by the scheduler wher
   const base = { user: 'alice', account: 'MAT', model: '', function: 'f', day: '', key: '' };
   const spent: Spent[] = ['1', '1', '2'].map((id) => ({
     ...{ ...base, block: `block-${id}` },
-    ...{ calls: 1, nodeHours: 0.25, coreHours: 1, gpuHours: 0 },
+    ...{ calls: 1, nodeHours: 0.25, coreHours: 1, gpuHours: 0, rows: 0 },
   }));
   const rows = compareJobs([job('1', NOW + 9), job('2', NOW + 1800), job('3')], spent, new Map([['1', 3600]]), 'sacct');
   t.match(rows, [
