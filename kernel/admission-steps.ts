@@ -94,6 +94,25 @@ export function manifestRefusal(manifest: Manifest, ticket: Ticket): Refusal | u
   return 'args' in ticket.claims ? argsRefusal(manifest, ticket.claims.args) : undefined;
 }
 
+/** A function takes no more of a node than the ticket's signer allowed. */
+export function needsRefusal(manifest: Pick<Manifest, 'claims'>, { claims }: Ticket): Refusal | undefined {
+  const { cores = 0, memMiB = 0, gpus = 0 } = manifest.claims.needs ?? {};
+  const { res } = claims;
+  const over = (what: string, needed: number, field: string, allowed: number): Refusal | undefined =>
+    needed <= allowed
+      ? undefined
+      : refusal(
+          'ceilings',
+          'E_CEILING',
+          `${manifest.claims.name} needs ${needed} ${what}, and the ticket allows ${allowed}; sign it with a ${field} of ${needed}`,
+        );
+  return (
+    over('cores', cores, 'cpusPerNode', res.cpusPerNode) ??
+    over('MiB of memory', memMiB, 'memMiBPerNode', res.memMiBPerNode) ??
+    over('accelerators', gpus, 'gpusPerNode', res.gpusPerNode)
+  );
+}
+
 /** Arguments against what the manifest declares: known names, allowed types, each once, none missing. */
 export function argsRefusal(
   manifest: Pick<Manifest, 'claims'>,
@@ -187,6 +206,7 @@ export function judge(
   const { rule } = match;
   const usedByDelegation = usage.usedByDelegation?.(chain.delegation.hash) ?? 0;
   const found =
+    needsRefusal(manifest, ticket) ??
     ceilingRefusal(rule, ticket.claims, usage.usedNodeHours?.(rule.name, chain.principal) ?? 0) ??
     hoursInScope(chain, ticket, usedByDelegation) ??
     pathRefusal(rule, 'args' in ticket.claims ? ticket.claims.args : [], ticket.claims.out);

@@ -3,8 +3,8 @@
  *
  * It starts on every node, so it imports neither gRPC nor HTTP nor a schema library, and is shipped as one built file.
  */
-import { mkdirSync, readdirSync } from 'node:fs';
-import { hostname } from 'node:os';
+import { mkdirSync, readdirSync, readFileSync } from 'node:fs';
+import { availableParallelism, hostname, totalmem } from 'node:os';
 import { join } from 'node:path';
 import { systemClock } from '#base/clock.ts';
 import { createFileDigests } from '#base/file-digests.ts';
@@ -20,6 +20,7 @@ import { generateKey, signerFrom } from '#kernel/sign.ts';
 import { BLOCK_FILE, type BlockFile, parseBlockFile } from '#protos/block-file.ts';
 import { findGpus } from './gpus.ts';
 import { createPilotLogger } from './log.ts';
+import { sizeOf } from './node.ts';
 import { Pilot } from './pilot.ts';
 import { openRuntimes } from './runtimes/runtimes.ts';
 import { graceAfterSignal, readWalltime } from './walltime.ts';
@@ -53,6 +54,14 @@ function listed(folder: string): string[] {
   }
 }
 
+function textOf(path: string): string | undefined {
+  try {
+    return readFileSync(path, 'utf8');
+  } catch {
+    return undefined;
+  }
+}
+
 async function main(argv: readonly string[]): Promise<number> {
   const [folder, ...rest] = argv;
   if (folder === undefined || folder.startsWith('-') || rest.length > 0) {
@@ -80,6 +89,8 @@ async function main(argv: readonly string[]): Promise<number> {
     return path;
   };
   const walltime = readWalltime(process.env, systemClock.now());
+  const gpus = findGpus(block.containers?.gpu ?? 'none', process.env, [...listed('/dev'), ...listed('/dev/dri')]);
+  const machine = { cores: availableParallelism(), memBytes: totalmem(), env: process.env, read: textOf };
   const pilot = new Pilot({
     block,
     diallers: diallersOf(folder, block),
@@ -93,7 +104,8 @@ async function main(argv: readonly string[]): Promise<number> {
     // As the scheduler calls it, where it says so: the agent compares it with the job's nodes.
     node: process.env.SLURMD_NODENAME ?? hostname(),
     walltime,
-    gpus: findGpus(block.containers?.gpu ?? 'none', process.env, [...listed('/dev'), ...listed('/dev/dri')]),
+    gpus,
+    size: sizeOf(block.slots, machine, gpus),
     pid: process.pid,
     log,
   });

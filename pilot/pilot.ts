@@ -21,6 +21,7 @@ import { superviseLink } from '#base/link/supervisor.ts';
 import type { Random } from '#base/random.ts';
 import { FarfieldError } from '#kernel/errors.ts';
 import { PROTOCOL } from '#kernel/limits.ts';
+import type { NodeSize } from '#kernel/resources.ts';
 import type { Signer } from '#kernel/sign.ts';
 import type { BlockFile } from '#protos/block-file.ts';
 import type { CancelLeases, HeldLease, Launch, Stop } from '#protos/generated/link.js';
@@ -59,6 +60,8 @@ export interface PilotParts {
   readonly walltime?: Walltime | undefined;
   /** Accelerators of this node that are ours. */
   readonly gpus?: Gpus | undefined;
+  /** Of this node, for the block; left out: nothing of it is known but the slots. */
+  readonly size?: NodeSize | undefined;
   readonly log: PilotLogger;
 }
 
@@ -245,6 +248,9 @@ export class Pilot {
         // 0 would say that there is no end.
         leftS: this.#parts.walltime === undefined ? 0 : Math.max(1, Math.floor((this.#leftMs() ?? 0) / 1000)),
         gpus: this.#parts.gpus?.names.length ?? 0,
+        cores: this.#parts.size?.cores ?? 0,
+        memMib: this.#parts.size?.memMiB ?? 0,
+        accelerator: this.#parts.gpus?.vendor ?? '',
         protocolMin: PROTOCOL.min,
         protocolMax: PROTOCOL.max,
       }),

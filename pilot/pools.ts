@@ -6,14 +6,19 @@
  *  P2 Warm first. A further slot is opened for a pool when its items are long, or one has waited MAX_WAIT_MS beside a
  *     free slot; short items stay together, where a frame carries hundreds.
  *  P3 When no slot is empty the one that was idle longest gives way; a busy one never does.
- *  P4 Pools are served in the order of their oldest waiting item, so none starves.
+ *  P4 Pools are served in the order of their oldest waiting item. One that has no slot and waited MAX_WAIT_MS makes others
+ *     yield: slots that together are enough for it get nothing more until they are empty, so no large one starves behind
+ *     small ones.
+ *  P5 Runners take of the node what their functions need (kernel/resources.ts), warm or busy: never more than there is.
  */
 import type { Clock, Timer } from '#base/clock.ts';
 import { FarfieldError } from '#kernel/errors.ts';
+import { type Load, NO_LOAD, type NodeSize, plus, roomFor, shareOf, tooBig } from '#kernel/resources.ts';
 import { takeGpus } from './gpus.ts';
 import type { Lease, StopOrder } from './lease.ts';
 import { LONG_ITEM_MS, MAX_WAIT_MS, WAIT_TICK_MS } from './limits.ts';
 import { type ItemEnd, Slot, type SlotEvents, type SlotParts } from './slot.ts';
+import type { LaunchSpec } from './spec.ts';
 
 /** Waiting items of one pool, oldest first. A moving head: shift() on thousands of items copies them. */
 class Pool {
@@ -70,6 +75,8 @@ class Pool {
 export interface PoolsParts extends Omit<SlotParts, 'index' | 'events' | 'scratchDir'> {
   readonly clock: Clock;
   readonly slots: number;
+  /** Left out: nothing is known of this node but its slots and accelerators. */
+  readonly size?: NodeSize | undefined;
   readonly scratchDir: (slot: number) => string;
   onItem(lease: Lease, end: ItemEnd, slot: Slot | undefined): void;
   onProgress: SlotEvents['onProgress'];
@@ -82,13 +89,21 @@ const MAX_RUN_BYTES = 4 * 1024 * 1024;
 export class Pools {
   readonly slots: readonly Slot[];
   readonly #parts: PoolsParts;
+  readonly #size: NodeSize;
+  /** P4: slots that are to become empty, for the pool that waits for them. */
+  #yielding: ReadonlySet<Slot> = new Set();
   readonly #pools = new Map<string, Pool>();
+  /** P4: who waits for them. */
+  #patient: Pool | undefined;
   #tick: Timer | undefined;
   #scheduled = false;
   #closed = false;
 
   constructor(parts: PoolsParts) {
     this.#parts = parts;
+    const { gpus } = parts;
+    const known = { cores: 0, memMiB: 0, ...parts.size };
+    this.#size = { ...known, slots: parts.slots, gpus: gpus?.names.length ?? 0, accelerator: gpus?.vendor ?? '' };
     const events = (index: number): SlotEvents => ({
       onItem: (lease, end) => parts.onItem(lease, end, this.slots[index]),
       onProgress: (lease, done, total, perSecond) => parts.onProgress(lease, done, total, perSecond),
@@ -175,6 +190,7 @@ export class Pools {
   #assign(): void {
     const pools = [...this.#pools.values()].filter((pool) => pool.length > 0);
     if (pools.length > 1) pools.sort((a, b) => (a.oldest?.receivedAt ?? 0) - (b.oldest?.receivedAt ?? 0));
+    this.#yielding = this.#yieldersFor(pools);
     for (const pool of pools) {
       this.#feed(pool);
       if (pool.length > 0 && !this.#closed) this.#grow(pool);
@@ -191,7 +207,7 @@ export class Pools {
 
   #feed(pool: Pool): void {
     for (const slot of this.slots) {
-      if (slot.spec?.poolKey !== pool.key) continue;
+      if (slot.spec?.poolKey !== pool.key || this.#yielding.has(slot)) continue;
       for (let { room } = slot; room > 0 && pool.length > 0; { room } = slot) slot.run(pool.take(room, MAX_RUN_BYTES));
     }
   }
@@ -201,9 +217,11 @@ export class Pools {
     if (own.length > 0 && !this.#deservesMore(pool, own)) return;
     const slot = this.slots.find((s) => s.state === 'empty');
     const spec = pool.oldest?.spec;
-    if (spec === undefined || !this.#hasGpusFor(pool.key, spec.gpus)) return;
+    if (spec === undefined || !this.#canHold(pool.key, spec)) return;
+    // What becomes empty is kept for the pool that the others yield to.
+    if (this.#patient !== undefined && this.#patient !== pool) return;
     const gpus = takeGpus(this.#parts.gpus, spec.gpus, this.slots);
-    if (slot !== undefined && gpus !== undefined) {
+    if (slot !== undefined && gpus !== undefined && roomFor(this.#size, this.#load(this.slots), spec) >= 1) {
       slot.start(spec, gpus);
       return;
     }
@@ -212,18 +230,51 @@ export class Pools {
   }
 
   /** What this node can never give is an answer, not a wait. */
-  #hasGpusFor(poolKey: string, count: number): boolean {
-    const { gpus } = this.#parts;
-    if (gpus === undefined || gpus.names.length >= count) return true;
-    const why = `it asks for ${count} accelerators, and a node here has ${gpus.names.length}`;
+  #canHold(poolKey: string, spec: LaunchSpec): boolean {
+    const why = tooBig(this.#size, spec);
+    if (why === undefined) return true;
     this.#loadFailed(poolKey, new FarfieldError('E_VARIANT_INCOMPATIBLE', why));
     return false;
+  }
+
+  /** P5: what the runners of these slots take. One that is being ended still has it. */
+  #load(slots: readonly Slot[]): Load {
+    let load = NO_LOAD;
+    for (const { spec } of slots) if (spec !== undefined) load = plus(load, shareOf(this.#size, spec));
+    return load;
+  }
+
+  /** P4. The first slots in their order: the same ones at every look, until they are empty. */
+  #yieldersFor(pools: readonly Pool[]): ReadonlySet<Slot> {
+    const now = this.#parts.clock.mono();
+    const waits = ({ key, oldest }: Pool): boolean =>
+      oldest !== undefined &&
+      now - oldest.receivedAt >= MAX_WAIT_MS &&
+      tooBig(this.#size, oldest.spec) === undefined &&
+      !this.slots.some((slot) => slot.spec?.poolKey === key);
+    // The same one until it has its slot: those who yielded to it are older, and would be the next to wait.
+    if (this.#patient === undefined || !waits(this.#patient)) this.#patient = pools.find(waits);
+    const spec = this.#patient?.oldest?.spec;
+    const yielders = new Set<Slot>();
+    if (spec === undefined) return yielders;
+    const fits = (): boolean => {
+      const kept = this.slots.filter((slot) => !yielders.has(slot));
+      return roomFor(this.#size, this.#load(kept), spec) >= 1;
+    };
+    for (const slot of this.slots) {
+      if (fits()) return yielders;
+      // A runner that was just started for somebody who waited serves him first: else two would throw each other out for ever.
+      const isFresh = !slot.served && slot.spec !== undefined && (this.#pools.get(slot.spec.poolKey)?.length ?? 0) > 0;
+      if (slot.spec !== undefined && !isFresh) yielders.add(slot);
+    }
+    return fits() ? yielders : new Set();
   }
 
   #leastRecent(pool: Pool): Slot | undefined {
     let best: Slot | undefined;
     for (const slot of this.slots) {
-      const wanted = slot.spec !== undefined && (this.#pools.get(slot.spec.poolKey)?.length ?? 0) > 0;
+      const wanted =
+        !this.#yielding.has(slot) && slot.spec !== undefined && (this.#pools.get(slot.spec.poolKey)?.length ?? 0) > 0;
       if (!slot.idle || wanted || slot.spec?.poolKey === pool.key) continue;
       if (best === undefined || slot.lastUsed < best.lastUsed) best = slot;
     }

@@ -29,6 +29,7 @@ import {
   TIMEOUT_TICK_MS,
   WINDOW_MS,
 } from './limits.ts';
+import { threadEnv } from './node.ts';
 import { openRunner, type RunnerEnd, type RunnerHandle } from './runner.ts';
 import { INSIDE } from './runtimes/container.ts';
 import type { Runtime } from './runtimes/runtime.ts';
@@ -71,6 +72,8 @@ export class Slot {
   state: 'empty' | 'starting' | 'warm' | 'stopping' = 'empty';
   spec: LaunchSpec | undefined;
   lastUsed = 0;
+  /** Whether its runner was given anything yet. */
+  served = false;
   /** Digest of the model that was loaded, as measured. */
   modelDigest: string | undefined;
   /** `sif:` digest of the image that runs, and the network that it was given: measured, for receipts. */
@@ -120,6 +123,7 @@ export class Slot {
     this.spec = spec;
     this.itemMs = undefined;
     this.#window = 1;
+    this.served = false;
     this.#life += 1;
     this.lastUsed = this.#parts.clock.mono();
     this.#opening = this.#open(spec, this.#life).catch((reason: unknown) => {
@@ -135,7 +139,7 @@ export class Slot {
       throw new FarfieldError('E_VARIANT_INCOMPATIBLE', `this pilot has no runtime "${spec.runtime}"`);
     // The process starts while the model is hashed; it learns of the model only when the digest is right.
     const [started, model] = await Promise.allSettled([
-      runtime.start({ spec, scratchDir, env: gpuEnv(this.#parts.gpus, this.gpus) }),
+      runtime.start({ spec, scratchDir, env: { ...threadEnv(spec.cores), ...gpuEnv(this.#parts.gpus, this.gpus) } }),
       this.#measureModel(spec),
     ]);
     if (started.status === 'rejected') throw started.reason;
@@ -212,6 +216,7 @@ export class Slot {
       for (const part of lease.body) body.push(part);
     }
     this.lastUsed = now;
+    this.served = true;
     this.#runner?.run(
       leases.map((lease) => lease.item),
       body,

@@ -26,6 +26,10 @@ export interface LaunchSpec {
   readonly manifest: string;
   /** Accelerators of one node; a container is given their driver only if there are any. */
   readonly gpus: number;
+  /** Of the node, that one runner takes; 0, or no name: what a slot has. */
+  readonly cores: number;
+  readonly memMiB: number;
+  readonly accelerator: string;
   /** Of a container: what of the host's it may see for its items (stage.ts). */
   readonly stage?: Stage;
 }
@@ -63,5 +67,8 @@ export function readSpec(spec: Spec): LaunchSpec {
     uncertainty: json(spec.uncertainty, 'uncertainty') as LaunchSpec['uncertainty'],
     manifest: spec.manifest,
     gpus: spec.gpus,
+    cores: spec.cores,
+    memMiB: spec.memMib,
+    accelerator: spec.accelerator,
   };
 }

@@ -119,7 +119,7 @@ export class AdmissionDesk {
     const { id } = delivery.ticket;
     try {
       const admission = await this.#decide(delivery);
-      if (admission.kind !== 'refuse') return this.#running(admission, delivery);
+      if (admission.kind !== 'refuse') return this.#fitting(this.#running(admission, delivery), id);
       const { refusal, chainValid, alarm, ticket, chain } = admission;
       log.warn({ id, code: refusal.code, step: refusal.step, alarm }, 'delivery refused');
       if (!chainValid || ticket === undefined || chain === undefined) return { kind: 'stateless', refusal };
@@ -130,6 +130,16 @@ export class AdmissionDesk {
       log.warn({ id, code, step: 'items' }, 'delivery refused');
       return { kind: 'stateless', refusal: { code, message, step: 'items' } };
     }
+  }
+
+  /** What no node here can ever hold is refused now, with numbers, and does not wait. */
+  #fitting(decision: Decision, id: string): Decision {
+    if (decision.kind !== 'run') return decision;
+    const { token, chain } = decision;
+    const refusal = this.#o.engine.sizeRefusal(decision);
+    if (refusal === undefined) return decision;
+    this.#o.log.warn({ id, code: refusal.code, step: refusal.step }, 'delivery refused');
+    return { kind: 'final', token, chain, refusal };
   }
 
   async #decide({ ticket, chain, manifest }: Delivery): Promise<Admission> {

@@ -160,8 +160,10 @@ function isIdle({ engine, pilots: links }: BlocksOptions, { state, pilots }: Blo
 function wanted(options: BlocksOptions, demands: readonly Demand[], own: readonly Block[], takes: Takes): number {
   const { slots, perCall } = options;
   const { rows, isConnected } = options.pilots();
-  const waiting = demands.reduce((sum, each) => sum + each.waiting, 0);
-  const workMs = demands.reduce((sum, each) => sum + each.waiting * (each.paceMs ?? Number.NaN), 0);
+  // In slots: an item that fills a node is as much work for a new one as all its slots.
+  const weight = ({ work }: Demand): number => (perCall ? 1 : slots / options.engine.placesOf(work, slots));
+  const waiting = demands.reduce((sum, each) => sum + each.waiting * weight(each), 0);
+  const workMs = demands.reduce((sum, each) => sum + each.waiting * weight(each) * (each.paceMs ?? Number.NaN), 0);
   const [longest] = [...demands].sort((a, b) => b.needMs - a.needMs);
   let running = 0;
   for (const row of rows.values()) {

@@ -1,4 +1,5 @@
 /** The blocks of an agent, from its configuration. */
+import { availableParallelism } from 'node:os';
 import type { Clock } from '#base/clock.ts';
 import type { Logger } from '#base/log.ts';
 import type { Random } from '#base/random.ts';
@@ -45,6 +46,10 @@ export function openBlocks(options: OpenBlocksOptions): Blocks {
   const { config, folder, identity, doorplate, runner } = options;
   const { scheduler, slots, maxBlocks, minBlocks, initBlocks, perCall, idleS, graceS } = config.blocks;
   const local = scheduler === 'local';
+  const { cpus = 0, memMiB = 0, gpus = 0, exclusive } = config.blocks.batch;
+  // Whole nodes are as large as they are; their pilots say it. A pilot here has the agent's own cores.
+  if (exclusive !== true)
+    options.engine.nodeSize({ cores: local ? availableParallelism() : cpus, memMiB, gpus, accelerator: '' });
   return new Blocks({
     ...options,
     signer: () => identity.current.signer,

@@ -21,6 +21,7 @@ import type { Random } from '#base/random.ts';
 import { FarfieldError } from '#kernel/errors.ts';
 import type { PublicJwk } from '#kernel/ids.ts';
 import { openToken, type Signer } from '#kernel/jws.ts';
+import type { NodeSize } from '#kernel/resources.ts';
 import type { Measured } from '#kernel/tokens/claims.ts';
 import type { Done, HeldLease, PilotHello } from '#protos/generated/link.js';
 import type { HeldItem, Ledger, PilotRow } from '../admission/ledger.ts';
@@ -98,7 +99,7 @@ interface Peer {
   readonly row: PilotRow;
   readonly held: readonly HeldItem[];
   readonly leftS: number;
-  readonly gpus: number;
+  readonly size: NodeSize;
 }
 
 /** A kernel that closes a socket knows that its process is gone; a network that is silent knows nothing. */
@@ -130,11 +131,13 @@ export async function openPilots(options: PilotsOptions): Promise<Pilots> {
       const held = hello.held.map(heldItem);
       const drop = engine.strange(row.no, held).map(heldLease);
       sessionEpoch += 1;
-      return { welcome: { sessionEpoch, drop }, peer: { row, held, leftS: hello.leftS, gpus: hello.gpus } };
+      const { slots, cores, memMib, gpus, accelerator, leftS } = hello;
+      const size = { slots, cores, memMiB: memMib, gpus, accelerator };
+      return { welcome: { sessionEpoch, drop }, peer: { row, held, leftS, size } };
     },
-    async onSession(session, { row, held, leftS, gpus }) {
+    async onSession(session, { row, held, leftS, size }) {
       const fact = { endsAt: leftS === 0 ? undefined : options.clock.mono() + leftS * 1000, draining: false };
-      const port = createPort(options, row, session, gpus, () => fact.draining);
+      const port = createPort(options, row, session, size, () => fact.draining);
       connected.set(row.no, session);
       facts.set(row.no, fact);
       options.blocks().connected(row);
@@ -234,7 +237,7 @@ function createPort(
   options: PilotsOptions,
   row: PilotRow,
   session: PilotSession,
-  gpus: number,
+  size: NodeSize,
   isDraining: () => boolean,
 ): PilotPort {
   const told = new Set<number>();
@@ -246,13 +249,7 @@ function createPort(
     inFlight: new Map(),
     takes: (work, needMs) => !isDraining() && options.blocks().takes(row, work, needMs),
     ...(options.perCall ? { single: true } : {}),
-    places: ({ token }) => {
-      if (options.perCall) return 1;
-      // The pilot pins them; more items than it has accelerators for would wait there beside free slots elsewhere.
-      const { gpusPerNode } = token.claims.res;
-      if (gpusPerNode === 0 || gpus === 0) return row.slots;
-      return Math.max(1, Math.min(row.slots, Math.floor(gpus / gpusPerNode)));
-    },
+    size: { ...size, slots: row.slots },
     launch(work: Work, leaseEpoch: number, items: readonly LaunchItem[]) {
       const spec = options.specs.of(work);
       options.blocks().leased(row);

@@ -1,5 +1,6 @@
 import { STATUS_CODES } from '#kernel/receipts.ts';
-import type { Refusal } from '#kernel/refusal.ts';
+import { type Refusal, refusal as refusalOf } from '#kernel/refusal.ts';
+import { NO_LOAD, type NodeSize, roomFor, tooBig } from '#kernel/resources.ts';
 import { ITEM } from '../admission/item-state.ts';
 import type { HeldItem, NewTicket } from '../admission/ledger.ts';
 import { Attempts, heldOf, holds } from './attempts.ts';
@@ -8,6 +9,7 @@ import { createGates, type Gates } from './gates.ts';
 import { isOpen, itemKey, splitKey, type TicketToken, type Work } from './mirror.ts';
 import { createPlacement, type Demand, inFlightOf, type Placement, type Runnable } from './placement.ts';
 import type { AttemptEnd, EngineOptions, LaunchItem, Loss, Offer, PilotPort } from './ports.ts';
+import { needOf } from './specs.ts';
 
 /** Of kernel/tokens/pack.ts: what a receipt has room for. */
 const MAX_MESSAGE_CHARS = 2048;
@@ -21,6 +23,8 @@ export class Engine {
   /** Since when a pilot works on what it has, for the measurement of a spec's pace. */
   readonly #busySince = new Map<number, number>();
   readonly #placement: Placement;
+  /** The largest of each that a node here has, as configured or seen; 0: not known. */
+  #largest: Omit<NodeSize, 'slots'> = { cores: 0, memMiB: 0, gpus: 0, accelerator: '' };
   readonly #gates: Gates;
   #open = 0;
   readonly #endings: Endings;
@@ -91,9 +95,10 @@ export class Engine {
     if (this.#o.held?.() === true) return undefined;
     if (this.#placement.waiting > 0 || items.some((i) => work.payloads.get(i)?.needsFiles === true)) return undefined;
     if (!this.#gates.hasRoom(work.limits, items.length)) return undefined;
-    const needMs = this.#placement.needMs(this.#o.specs.of(work).specNo, work);
+    const { specNo } = this.#o.specs.of(work);
+    const needMs = this.#placement.needMs(specNo, work);
     for (const pilot of this.#pilots.values()) {
-      if ((pilot.places?.(work) ?? pilot.slots) - inFlightOf(pilot) < items.length) continue;
+      if (this.#placement.room(pilot, specNo, work) < items.length) continue;
       if (pilot.takes?.(work, needMs) === false) continue;
       this.#count(pilot, work, items.length);
       this.#leaseEpoch += 1;
@@ -121,6 +126,40 @@ export class Engine {
     if (leased !== undefined)
       this.#launch(leased.offer.pilot, work, leased.offer.leaseEpoch, leased.items, leased.attempts);
     this.dispatch();
+  }
+
+  /** Nodes of this size come, or came. What is waiting and fits on none of them ends, with numbers. */
+  nodeSize(size: Omit<NodeSize, 'slots'>): void {
+    const { cores, memMiB, gpus, accelerator } = this.#largest;
+    this.#largest = {
+      cores: Math.max(cores, size.cores),
+      memMiB: Math.max(memMiB, size.memMiB),
+      gpus: Math.max(gpus, size.gpus),
+      // Of several kinds none is known.
+      accelerator: accelerator === '' || accelerator === size.accelerator ? size.accelerator : '',
+    };
+    for (const work of this.works.values()) {
+      const found = this.sizeRefusal(work);
+      if (found === undefined) continue;
+      const waiting = [...work.states.keys()].filter((i) => work.states[i] === ITEM.waiting && isOpen(work, i));
+      this.refuseAll(work, waiting, found);
+    }
+  }
+
+  /** Work that no node here can ever hold. */
+  sizeRefusal(work: Parameters<typeof needOf>[0]): Refusal | undefined {
+    const why = tooBig(this.#largest, needOf(work));
+    return why === undefined ? undefined : refusalOf('ceilings', 'E_CEILING', why);
+  }
+
+  /** Items of this work that a node of the largest size holds at once; 1 at least. */
+  placesOf(work: Work, slots: number): number {
+    return Math.max(1, Math.min(slots, Math.floor(roomFor({ ...this.#largest, slots }, NO_LOAD, needOf(work)))));
+  }
+
+  /** What of a node this work waits for, in words; undefined where any slot will do. */
+  waitsFor(work: Work): string | undefined {
+    return this.#placement.waitsFor(this.#o.specs.of(work).specNo, work);
   }
 
   /** After a restart: what waits is placed again; what is leased waits for its pilot. */
@@ -152,6 +191,7 @@ export class Engine {
   /** A pilot (re)joins with what it still holds, less what `strange` named. */
   attach(pilot: PilotPort, held: readonly HeldItem[]): void {
     this.#pilots.set(pilot.no, pilot);
+    if (pilot.size !== undefined) this.nodeSize(pilot.size);
     pilot.inFlight.clear();
     const strange = new Set(this.strange(pilot.no, held));
     const kept = new Set<number>();
@@ -174,12 +214,14 @@ export class Engine {
     if (this.#pilots.get(pilot.no) !== pilot) return;
     this.#pilots.delete(pilot.no);
     this.#busySince.delete(pilot.no);
+    this.#placement.forget(pilot.no);
   }
 
   /** The pilot is dead: what it held starts again elsewhere, or ends with the cause. */
   async lost(pilotNo: number, loss: Loss): Promise<void> {
     this.#pilots.delete(pilotNo);
     this.#busySince.delete(pilotNo);
+    this.#placement.forget(pilotNo);
     await this.#attempts.lost(pilotNo, this.#leasesOf(pilotNo), loss);
   }
 
@@ -438,6 +480,7 @@ export class Engine {
 
   #count(pilot: PilotPort, work: Work, by: number): void {
     const { specNo } = this.#o.specs.of(work);
+    this.#placement.know(specNo, work);
     pilot.inFlight.set(specNo, Math.max(0, (pilot.inFlight.get(specNo) ?? 0) + by));
   }
 

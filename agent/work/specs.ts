@@ -5,6 +5,8 @@
  * runs nobody's code, so its principal may be left out if the site's configuration says so; otherwise one user's state
  * could live on into another's call.
  */
+
+import type { Need } from '#kernel/resources.ts';
 import type { Spec } from '#protos/generated/link.js';
 import type { Work } from './mirror.ts';
 
@@ -49,12 +51,20 @@ export function createSpecs(options: SpecOptions): Specs {
   };
 }
 
+/** What one item of this work takes of a node: as its function says, and the accelerators that its ticket asks for. */
+export function needOf({ manifest, token }: Pick<Work, 'manifest' | 'token'>): Need {
+  const { cores = 0, memMiB = 0, gpus = 0, accelerator = '' } = manifest?.claims.needs ?? {};
+  return { cores, memMiB, gpus: Math.max(gpus, token.claims.res?.gpusPerNode ?? 0), accelerator };
+}
+
 function build(options: SpecOptions, work: Work): Omit<Spec, 'specNo'> {
   const { claims } = work.token;
   const { manifest } = work;
   const model = claims.mdl[0];
   const { variant, image, runtime } = work.choice;
-  const threads = Math.min(claims.res.cpusPerNode, options.threadsPerSlot);
+  const { cores, memMiB, gpus, accelerator } = needOf(work);
+  // Who asked for cores has them to itself; who did not shares the node's with the other slots.
+  const threads = cores > 0 ? cores : Math.min(claims.res.cpusPerNode, options.threadsPerSlot);
   const { kind, adapter } = manifest.claims;
   const shared = options.shareModelRunners && kind === 'model' && SHAREABLE.has(adapter);
   const poolKey = JSON.stringify([
@@ -68,6 +78,8 @@ function build(options: SpecOptions, work: Work): Omit<Spec, 'specNo'> {
     threads,
     // A driver is bound at the start of a container: who asked for none shares no runner with one that has it.
     Math.min(1, claims.res.gpusPerNode ?? 0),
+    // A runner keeps what it was started with.
+    ...(manifest.claims.needs === undefined ? [] : [cores, memMiB, gpus, accelerator]),
   ]);
   return {
     poolKey,
@@ -83,6 +95,9 @@ function build(options: SpecOptions, work: Work): Omit<Spec, 'specNo'> {
     maxBytes: claims.out.maxBytes,
     uncertainty: Buffer.from(claims.run.uncertainty === undefined ? '' : JSON.stringify(claims.run.uncertainty)),
     manifest: manifest.digest,
-    gpus: claims.res.gpusPerNode ?? 0,
+    gpus,
+    cores,
+    memMib: memMiB,
+    accelerator,
   };
 }

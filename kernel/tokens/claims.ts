@@ -232,6 +232,18 @@ export const ManifestClaims = T.Object(
       ),
       { minItems: 1, maxItems: 16 },
     ),
+    /** What one run takes of its node; what is left out is a slot's share. A ticket's ceilings must allow it. */
+    needs: T.Optional(
+      T.Object(
+        {
+          cores: T.Optional(T.Integer({ minimum: 1, maximum: 4096 })),
+          memMiB: T.Optional(T.Integer({ minimum: 1, maximum: 64 * 1024 * 1024 })),
+          gpus: T.Optional(T.Integer({ minimum: 1, maximum: 64 })),
+          accelerator: T.Optional(T.Enum(['nvidia', 'amd'])),
+        },
+        closed,
+      ),
+    ),
   },
   closed,
 );

@@ -229,6 +229,9 @@ export interface PilotHello {
   protocolMax: number;
   leftS: number;
   gpus: number;
+  cores: number;
+  memMib: number;
+  accelerator: string;
 }
 
 export interface HeldLease {
@@ -259,6 +262,9 @@ export interface Spec {
   uncertainty: Uint8Array;
   manifest: string;
   gpus: number;
+  cores: number;
+  memMib: number;
+  accelerator: string;
 }
 
 export interface Launch {

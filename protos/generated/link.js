@@ -3542,6 +3542,9 @@ export const farfield = $root.farfield = (() => {
         PilotHello.prototype.protocolMax = 0;
         PilotHello.prototype.leftS = 0;
         PilotHello.prototype.gpus = 0;
+        PilotHello.prototype.cores = 0;
+        PilotHello.prototype.memMib = 0;
+        PilotHello.prototype.accelerator = "";
 
         PilotHello.encode = function (message, writer, _depth) {
             if (!writer)
@@ -3573,6 +3576,12 @@ export const farfield = $root.farfield = (() => {
                 writer.uint32(80).uint32(message.leftS);
             if (message.gpus != null && $Object.hasOwnProperty.call(message, "gpus") && message.gpus !== 0)
                 writer.uint32(88).uint32(message.gpus);
+            if (message.cores != null && $Object.hasOwnProperty.call(message, "cores") && message.cores !== 0)
+                writer.uint32(96).uint32(message.cores);
+            if (message.memMib != null && $Object.hasOwnProperty.call(message, "memMib") && message.memMib !== 0)
+                writer.uint32(104).uint32(message.memMib);
+            if (message.accelerator != null && $Object.hasOwnProperty.call(message, "accelerator") && message.accelerator !== "")
+                writer.uint32(114).string(message.accelerator);
             if (message.$unknowns != null && $Object.hasOwnProperty.call(message, "$unknowns"))
                 for (let i = 0; i < message.$unknowns.length; ++i)
                     writer.raw(message.$unknowns[i]);
@@ -3702,6 +3711,33 @@ export const farfield = $root.farfield = (() => {
                             message.gpus = value;
                         else
                             delete message.gpus;
+                        continue;
+                    }
+                case 12: {
+                        if (wireType !== 0)
+                            break;
+                        if (value = reader.uint32())
+                            message.cores = value;
+                        else
+                            delete message.cores;
+                        continue;
+                    }
+                case 13: {
+                        if (wireType !== 0)
+                            break;
+                        if (value = reader.uint32())
+                            message.memMib = value;
+                        else
+                            delete message.memMib;
+                        continue;
+                    }
+                case 14: {
+                        if (wireType !== 2)
+                            break;
+                        if ((value = reader.stringVerify()).length)
+                            message.accelerator = value;
+                        else
+                            delete message.accelerator;
                         continue;
                     }
                 }
@@ -3961,6 +3997,9 @@ export const farfield = $root.farfield = (() => {
         Spec.prototype.uncertainty = $util.newBuffer([]);
         Spec.prototype.manifest = "";
         Spec.prototype.gpus = 0;
+        Spec.prototype.cores = 0;
+        Spec.prototype.memMib = 0;
+        Spec.prototype.accelerator = "";
 
         Spec.encode = function (message, writer, _depth) {
             if (!writer)
@@ -3999,6 +4038,12 @@ export const farfield = $root.farfield = (() => {
                 writer.uint32(114).string(message.manifest);
             if (message.gpus != null && $Object.hasOwnProperty.call(message, "gpus") && message.gpus !== 0)
                 writer.uint32(120).uint32(message.gpus);
+            if (message.cores != null && $Object.hasOwnProperty.call(message, "cores") && message.cores !== 0)
+                writer.uint32(128).uint32(message.cores);
+            if (message.memMib != null && $Object.hasOwnProperty.call(message, "memMib") && message.memMib !== 0)
+                writer.uint32(136).uint32(message.memMib);
+            if (message.accelerator != null && $Object.hasOwnProperty.call(message, "accelerator") && message.accelerator !== "")
+                writer.uint32(146).string(message.accelerator);
             if (message.$unknowns != null && $Object.hasOwnProperty.call(message, "$unknowns"))
                 for (let i = 0; i < message.$unknowns.length; ++i)
                     writer.raw(message.$unknowns[i]);
@@ -4165,6 +4210,33 @@ export const farfield = $root.farfield = (() => {
                             message.gpus = value;
                         else
                             delete message.gpus;
+                        continue;
+                    }
+                case 16: {
+                        if (wireType !== 0)
+                            break;
+                        if (value = reader.uint32())
+                            message.cores = value;
+                        else
+                            delete message.cores;
+                        continue;
+                    }
+                case 17: {
+                        if (wireType !== 0)
+                            break;
+                        if (value = reader.uint32())
+                            message.memMib = value;
+                        else
+                            delete message.memMib;
+                        continue;
+                    }
+                case 18: {
+                        if (wireType !== 2)
+                            break;
+                        if ((value = reader.stringVerify()).length)
+                            message.accelerator = value;
+                        else
+                            delete message.accelerator;
                         continue;
                     }
                 }

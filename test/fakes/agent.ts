@@ -94,6 +94,9 @@ export const SPEC: Spec = {
   uncertainty: new Uint8Array(0),
   manifest: `sha256:${'0'.repeat(64)}`,
   gpus: 0,
+  cores: 0,
+  memMib: 0,
+  accelerator: '',
 };
 
 export interface FakeAgentOptions {

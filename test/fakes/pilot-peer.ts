@@ -28,6 +28,8 @@ export interface PilotPeerOptions {
   readonly node?: string;
   /** Seconds until its job ends; 0, or left out, says nothing of it. */
   readonly leftS?: () => number;
+  /** What it says of its node; nothing by default. */
+  readonly size?: { readonly cores?: number; readonly memMib?: number; readonly accelerator?: string };
 }
 
 export type PeerEnd = 'succeeded' | 'failed' | 'cancelled';
@@ -57,6 +59,7 @@ const RESULT = utf8('"done"');
 
 export function createPilotPeer(folder: string, options: PilotPeerOptions): PilotPeer {
   const { clock, random, slots = 2, auto = false, node = 'node-1' } = options;
+  const size = { cores: 0, memMib: 0, accelerator: '', ...options.size };
   const block = parseBlockFile(readFileSync(join(folder, BLOCK_FILE), 'utf8'));
   const signer = signerFrom(generateKey());
   const held = new Map<number, HeldLease>();
@@ -65,7 +68,7 @@ export function createPilotPeer(folder: string, options: PilotPeerOptions): Pilo
   let doneNo = 0;
   let first = true;
 
-  const own = { node, pid: 1, slots, gpus: 0, pilotJwk: JSON.stringify(signer.jwk) };
+  const own = { node, pid: 1, slots, gpus: 0, ...size, pilotJwk: JSON.stringify(signer.jwk) };
   const peer: PilotPeer = {
     block,
     specs: [],

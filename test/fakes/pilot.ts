@@ -7,6 +7,7 @@ import { createFileDigests } from '#base/file-digests.ts';
 import { unixDialler } from '#base/link/unix.ts';
 import { type Containment, probeContainment } from '#base/process.ts';
 import { systemRandom } from '#base/random.ts';
+import type { NodeSize } from '#kernel/resources.ts';
 import { generateKey, signerFrom } from '#kernel/sign.ts';
 import type { Gpus } from '../../pilot/gpus.ts';
 import type { LogFields } from '../../pilot/log.ts';
@@ -26,6 +27,7 @@ export function startPilot(
   agent: FakeAgent,
   containment: () => Promise<Containment> = probeContainment,
   gpus: Gpus | undefined = undefined,
+  size: NodeSize | undefined = undefined,
 ): RunningPilot {
   const lines: RunningPilot['lines'] = [];
   const errors: unknown[] = [];
@@ -57,6 +59,7 @@ export function startPilot(
     node: 'node-1',
     pid: 1,
     gpus,
+    size,
     log: { info: line, warn: line, error: (reason) => errors.push(reason) },
   });
   return { pilot, ended: pilot.run(), lines, errors };
@@ -99,12 +102,12 @@ export function processesIn(folder: string): number {
 /** A pilot with an agent, for the time of `use`; both are ended, and the pilot must have had no errors of its own. */
 export async function withPilot(
   t: Test,
-  options: Partial<FakeAgentOptions> & { containment?: Containment; gpus?: Gpus },
+  options: Partial<FakeAgentOptions> & { containment?: Containment; gpus?: Gpus; size?: NodeSize },
   use: (agent: FakeAgent, running: RunningPilot) => Promise<void>,
 ): Promise<void> {
-  const { containment, gpus, ...rest } = options;
+  const { containment, gpus, size, ...rest } = options;
   const agent = await openFakeAgent({ runner: RUNNER, ...rest });
-  const running = startPilot(agent, containment === undefined ? probeContainment : async () => containment, gpus);
+  const running = startPilot(agent, containment === undefined ? probeContainment : async () => containment, gpus, size);
   try {
     await agent.connected();
     await use(agent, running);

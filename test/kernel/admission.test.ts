@@ -439,6 +439,21 @@ t.test('every ceiling refuses on its own, and never falls through to a wider rul
   t.equal(decideAdmission(delivery({ ticket: { res: { ...res, account: 'MAT123', queue: 'gpu' } } })).kind, 'admit');
 });
 
+t.test('a function takes no more of a node than its ticket allows, and the refusal says both numbers', async (t) => {
+  const needing = (needs: object): string => signManifest({ ...manifestClaims(), needs }, [party.publisher]);
+  t.equal(decideAdmission(delivery({ manifest: needing({ cores: 4, memMiB: 4096 }) })).kind, 'admit');
+  t.match(decideAdmission(delivery({ manifest: needing({ cores: 5 }) })), {
+    refusal: { step: 'ceilings', code: 'E_CEILING', message: /needs 5 cores, and the ticket allows 4/ },
+  });
+  t.match(decideAdmission(delivery({ manifest: needing({ memMiB: 5000 }) })), {
+    refusal: { message: /needs 5000 MiB of memory, and the ticket allows 4096/ },
+  });
+  t.match(decideAdmission(delivery({ manifest: needing({ gpus: 1 }) })), {
+    refusal: { message: /needs 1 accelerators, and the ticket allows 0; sign it with a gpusPerNode of 1/ },
+  });
+  t.throws(() => needing({ cores: 0 }));
+});
+
 t.test('an admin may allow tickets from before the ledger was lost', async (t) => {
   const bend = REFUSALS['times E_LEDGER_EPOCH'];
   t.equal(decideAdmission({ ...delivery(bend), allowOlderEpoch: true }).kind, 'admit');

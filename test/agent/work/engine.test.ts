@@ -2,9 +2,12 @@ import t from 'tap';
 import { ITEM } from '../../../agent/admission/item-state.ts';
 import { createLaunchCheck } from '../../../agent/admission/launch.ts';
 import { openMemoryLedger } from '../../../agent/admission/ledger.ts';
+import type { Work } from '../../../agent/work/mirror.ts';
+import { newParty } from '../../kernel/parties.ts';
 import {
   endOf,
   type Harness,
+  NOOP,
   NOW,
   newHarness,
   noopBatch,
@@ -337,4 +340,42 @@ t.test('a revocation that kills ends what runs', async (t) => {
   const revoked = policyFor(h.party, { revoked: { delegations: [last(pilot).work.chain.delegation.hash] } });
   h.engine.revoke(createLaunchCheck(() => revoked, h.clock));
   t.match(pilot.cancelled, [{ i: 0, attempt: 1 }]);
+});
+
+t.test(
+  'what no node here can hold is refused at admission with both numbers, or when the nodes are known',
+  async (t) => {
+    const party = newParty({ ...NOOP, needs: { cores: 3 } });
+    const h = await newHarness({ party });
+    const size = { cores: 2, memMiB: 0, gpus: 0, accelerator: '' };
+    await h.desk.deliver(single(party, 'early'));
+    t.equal(receipts(h).length, 0, 'nobody knows how large nodes are here');
+    h.engine.attach({ ...testPilot(1), size: { slots: 2, ...size } }, []);
+    await settle();
+    t.equal(h.engine.demands().length, 0, 'and no block is begun for it');
+    t.match(receipts(h), [{ status: 'refused', detail: { err: { code: 'E_CEILING', message: /3 cores, .* has 2/ } } }]);
+    await h.desk.deliver(single(party, 'late'));
+    t.match(receipts(h)[1], {
+      status: 'refused',
+      detail: { err: { code: 'E_CEILING', message: /3 cores, .* has 2/ } },
+    });
+    h.engine.attach({ ...testPilot(2), size: { slots: 2, ...size, cores: 4 } }, []);
+    await h.desk.deliver(single(party, 'later'));
+    t.equal(receipts(h).length, 2, 'a larger node came');
+  },
+);
+
+t.test('two that need most of a node each do not run on it together', async (t) => {
+  const party = newParty({ ...NOOP, needs: { cores: 3 } });
+  const h = await newHarness({ party });
+  const pilot = { ...testPilot(1, 4), size: { slots: 4, cores: 4, memMiB: 0, gpus: 0, accelerator: '' } };
+  h.engine.attach(pilot, []);
+  await h.desk.deliver(single(party, 'a'));
+  await h.desk.deliver(single(party, 'b'));
+  await settle();
+  t.equal(pilot.launched.length, 1);
+  t.match(h.engine.waitsFor(pilot.launched[0]?.work as Work), /for 3 cores/);
+  await h.engine.ended(1, [endOf(pilot.launched[0] as TestPilot['launched'][number])]);
+  await settle();
+  t.equal(pilot.launched.length, 2);
 });
