@@ -8,6 +8,7 @@
  *  W4 The same rows give the same bytes, whenever they are written: a result's digest says whether a job was repeated.
  */
 import { closeSync, fsyncSync, openSync, renameSync, rmSync } from 'node:fs';
+import { resolve } from 'node:path';
 import { FarfieldError } from '#kernel/errors.ts';
 import type { StoredType } from '#protos/model.ts';
 import { elementsOf, STORED } from '../dtype.ts';
@@ -37,8 +38,9 @@ export class Hdf5Writer implements Disposable {
 
   constructor(library: Hdf5Library, path: string, options: WriterOptions) {
     this.#library = library;
-    this.#path = path;
-    this.#aside = `${path}.part`;
+    // The library has a working directory of its own, and it is not this process's.
+    this.#path = resolve(path);
+    this.#aside = `${this.#path}.part`;
     this.#options = options;
     this.#lease = library.allow(this.#aside);
     this.#id = outOfTime(() => library.call('result', (h5) => h5.open(this.#aside, h5.H5F_ACC_TRUNC, false, -1, -1)));
@@ -46,7 +48,7 @@ export class Hdf5Writer implements Disposable {
       this.#lease[Symbol.dispose]();
       throw new FarfieldError(
         'E_DISK_FULL',
-        'the result file cannot be created in the output folder; is it writable, and has it space?',
+        `${this.#aside} cannot be created; is its folder writable, and has it space?`,
       );
     }
   }

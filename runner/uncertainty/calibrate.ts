@@ -8,6 +8,7 @@
  */
 import { createHash } from 'node:crypto';
 import { renameSync, rmSync, writeFileSync } from 'node:fs';
+import { basename } from 'node:path';
 import type { Clock } from '#base/clock.ts';
 import { createSeededRandom } from '#base/random.ts';
 import { sha256Hex } from '#kernel/bytes.ts';
@@ -341,7 +342,7 @@ function finish(out: string, calibration: Calibration, { rows }: Gathered): Cali
       `no reference of the inputs: the model declares no features, or there are fewer than ${LEAST_REFERENCE_ROWS} rows`,
     );
   return {
-    file: { file: 'calibration.json', sha256: sha256Hex(text) },
+    file: { file: basename(out), sha256: sha256Hex(text) },
     n: calibration.n,
     left: rows - calibration.n,
     bounds: `${calibration.labels.kind}: ${calibration.labels.what}`,

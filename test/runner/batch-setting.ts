@@ -57,9 +57,10 @@ export async function call(
 }
 
 /** A runner as a job array starts it; events on descriptor 3 go to `eventsTo`. */
-export function startRunnerProcess(args: readonly string[], eventsTo?: number): ChildProcess {
+export function startRunnerProcess(args: readonly string[], eventsTo?: number, cwd?: string): ChildProcess {
   return spawn(process.execPath, [MAIN, ...args, '--json'], {
     stdio: ['ignore', 'pipe', 'pipe', eventsTo ?? 'ignore'],
+    cwd,
   });
 }
 

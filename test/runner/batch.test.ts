@@ -199,6 +199,21 @@ t.test('events are lines of JSON on descriptor 3', async (t) => {
   t.match(lines.at(-1), { event: 'done', state: 'done' });
 });
 
+t.test('every path may be relative to where the runner is started', async (t) => {
+  const here = mkdtempSync(join(folder, 'here-'));
+  cpSync(data, join(here, 'mine.h5'));
+  cpSync(BRAGG_FOLDER, join(here, 'model'), { recursive: true });
+  const run = (...args: string[]) => endOf(startRunnerProcess(args, undefined, here));
+  const rows = ['--model', 'model', '--input', 'mine.h5:/patches', '--labels', 'mine.h5:/true_xy'];
+  for (const shard of ['0/2', '1/2']) {
+    const ended = await run('batch', ...rows, '--out', 'out/deep', '--shard', shard);
+    t.equal(ended.code, EXIT.ok, ended.stderr);
+  }
+  const merged = await run('merge', 'out/deep', '--out', 'all.h5');
+  t.equal(merged.code, EXIT.ok, merged.stderr);
+  t.ok(existsSync(join(here, 'all.h5')));
+});
+
 t.test('bad input and bad places are told with the code that a job array can decide by', async (t) => {
   const fewer = write('labels-fewer.h5', '/xy', 'f4', [ROWS - 1, 2], new Float32Array((ROWS - 1) * 2));
   const more = write('labels-more.h5', '/xy', 'f4', [ROWS + 1, 2], new Float32Array((ROWS + 1) * 2));
