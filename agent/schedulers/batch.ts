@@ -483,7 +483,7 @@ function refused(scheduler: string, why: string): FarfieldError {
   const said = `${scheduler} refused the job: ${why}`;
   switch (lasts) {
     case 'forGood':
-      return new FarfieldError('E_FORBIDDEN', `${said}. Its admin: ${remedy}; ${THEN_RESUME}`);
+      return new FarfieldError('E_FORBIDDEN', `${said}. The endpoint's admin: ${remedy}; ${THEN_RESUME}`);
     case 'forNow':
       return new FarfieldError('E_BUSY', said);
     case 'unsaid':

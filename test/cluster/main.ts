@@ -4,7 +4,7 @@
  *
  * 1. Needs root and apt, and asks for nothing else: the hosts are made, and end, with the run (scripts/cluster). Where a
  *    machine does not allow that, each part is a skip with the reason, never a failure.
- * 2. Each part has a cluster of its own, so that one that breaks its cluster fails alone.
+ * 2. Each program has a cluster of its own: it counts jobs and makes people, and one that breaks its cluster fails alone.
  * 3. Parts run in the network of the cluster's `desk`: that is where their scientist is.
  */
 import { type ChildProcess, spawn } from 'node:child_process';
@@ -58,12 +58,17 @@ interface Chosen {
 const PROGRAM_LIMIT_S = 900;
 
 async function runPart({ part, programs, quick }: Chosen, tally: TapTally): Promise<void> {
+  for (const program of programs) {
+    if (stopped) break;
+    if (part.alone === true) await runAndReport(tally, program, []);
+    else await runOn(part, program, quick, tally);
+  }
+}
+
+/** 2. */
+async function runOn(part: Part, program: string, quick: boolean, tally: TapTally): Promise<void> {
   const began = performance.now();
   const lap = (): string => `${((performance.now() - began) / 1000).toFixed(1)} s`;
-  if (part.alone === true) {
-    for (const program of programs) await runAndReport(tally, program, []);
-    return;
-  }
   let cluster: OpenedCluster;
   try {
     prepareImage();
@@ -73,23 +78,20 @@ async function runPart({ part, programs, quick }: Chosen, tally: TapTally): Prom
     });
   } catch (reason) {
     // Where every change is tested, a cluster that does not come up is the machine's: no mirror in reach, no such kernel.
-    if (quick) skip(tally, part, programs, (reason as Error).message);
-    else for (const program of programs) report(tally, program, [], reason);
+    if (quick) skip(tally, part, [program], (reason as Error).message);
+    else report(tally, program, [], reason);
     return;
   }
   try {
-    for (const program of programs) {
-      if (stopped) break;
-      const pid = readFileSync(join(cluster.folder, 'desk.pid'), 'utf8').trim();
-      await runAndReport(tally, program, ['nsenter', '-t', pid, '-n', '--'], cluster.folder);
-      process.stdout.write(`       ${program}: until ${lap()}\n`);
-    }
+    const pid = readFileSync(join(cluster.folder, 'desk.pid'), 'utf8').trim();
+    await runAndReport(tally, program, ['nsenter', '-t', pid, '-n', '--'], cluster.folder);
+    process.stdout.write(`       ${program}: until ${lap()}\n`);
   } finally {
     try {
       await cluster[Symbol.asyncDispose]();
       process.stdout.write(`       ${part.name}: cluster ended, nothing is left, ${lap()}\n`);
     } catch (reason) {
-      report(tally, `${part.name}: the end`, [], reason);
+      report(tally, `${program}: the end`, [], reason);
     }
   }
 }
