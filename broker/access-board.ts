@@ -2,7 +2,7 @@
  * The number of the newest answer about access that each principal was told, so that every signed answer of the API can carry it
  * (`Farfield-Access`) without a read. A client that knows an older one asks for the rest.
  *
- * The store has the truth; this is filled from it at the start. One number a principal that ever got an answer: 100 bytes each.
+ * The store has the truth; this is filled from it at the start. One number for each principal that ever got an answer.
  */
 import type { BrokerStore } from './store/store.ts';
 

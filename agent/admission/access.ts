@@ -164,8 +164,8 @@ class Desk implements AccessDesk {
   }
 
   /**
-   * R4 holds: each key hears of itself, and only a key that asked here. Signed when it is sent (50 us each, MAX_REQUESTS at most):
-   * a session is seldom, and a token that is kept would have to be kept right.
+   * R4 holds: each key hears of itself, and only a key that asked here. Signed when it is sent, MAX_REQUESTS of them at
+   * most: a session is seldom, and a token that is kept would have to be kept right.
    */
   notices(): readonly AccessNotice[] {
     const { current, grants, seenS } = this.#policy;

@@ -1,4 +1,12 @@
-/** Invocations: submit, list, status, packs, cancel, events. All but submit see the asker's own only. */
+/**
+ * Invocations: submit, list, status, packs, cancel, events.
+ *
+ * Invariants
+ *  C1 All but submit see the asker's own only; another's is answered as what is not there, with the same words.
+ *  C2 A submission needs no request token: each ticket in it is signed by who answers for it. Anybody may carry it here.
+ *  C3 Packs are given out as they came from the endpoint. Nothing of them is summed up here that a client could mistake for a receipt.
+ *  C4 A cancel is committed before it is passed on, and answered after: what is lost on the link goes out at the next session.
+ */
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import { type Static, Type as T } from 'typebox';
 import { bindingRefusal, chainTimeRefusal } from '#kernel/chain.ts';

@@ -1,4 +1,13 @@
-/** Health, enrolment of endpoints and users, and what is known of an endpoint. */
+/**
+ * Health, enrolment of endpoints and users, and what is known of an endpoint.
+ *
+ * Invariants
+ *  E1 An invitation is spent in the commit that makes its bearer known: two requests with one secret make one member.
+ *  E2 A user joins with a request that its own long-term key signed. Who holds the secret and not the key gets nothing, so a token
+ *     that leaks from a mail is worth no more than the chance to be refused.
+ *  E3 An endpoint proves its root key by the descriptor, which the root signed; its online key proves itself at each connection.
+ *  E4 The memory's directory is changed after the commit, never before: a crash between them is mended by the next start.
+ */
 import { type Static, Type as T } from 'typebox';
 import { sha256Hex } from '#kernel/bytes.ts';
 import { openDescriptor } from '#kernel/endpoint.ts';
@@ -27,6 +36,7 @@ export function registerPeopleRoutes(app: ApiServer, context: ApiContext): void 
       schema: { summary: 'The store answers', response: { 200: Health, '5xx': ErrorBody } },
     },
     async () => {
+      // A read, for load balancers and in public: the write that the operator's /readyz makes would be anybody's to cause.
       await store.read('generation', null);
       return { ok: true };
     },
@@ -92,6 +102,7 @@ export function registerPeopleRoutes(app: ApiServer, context: ApiContext): void 
   );
 }
 
+/** The descriptor is what a client believes (it hashes to the id that it pinned); the rest is the broker's word. */
 export function endpointView(entry: EndpointEntry): Static<typeof EndpointView> {
   const { id, descriptor, status, session, sinceMs } = entry;
   return {
@@ -104,6 +115,7 @@ export function endpointView(entry: EndpointEntry): Static<typeof EndpointView> 
   };
 }
 
+/** The descriptor is its own proof: no request token, since the endpoint is nobody here before this. */
 async function enrol(context: ApiContext, { secret, descriptor }: Static<typeof EnrolBody>): Promise<void> {
   const nowS = context.clock.now() / 1000;
   const { iss: endpoint, seq, sign } = openDescriptor(descriptor, { nowS }).claims;

@@ -1,4 +1,9 @@
-/** `farfield cancel`: a signed cancel, which ends in a killed process tree or a tombstone at the endpoint. */
+/**
+ * `farfield cancel`: a signed cancel, which ends in a killed process tree or a tombstone at the endpoint.
+ *
+ * It returns when the broker has it on disk, not when the work has stopped: the endpoint may be away for a day, and the first outcome
+ * that is durable there wins. So 0 items is no error, and how it ended is asked with `farfield result`.
+ */
 import type { Command } from 'commander';
 import { type RegisterVerb, writeJson, writeLine } from '#base/cli.ts';
 import { openClient, parseTarget } from './common.ts';

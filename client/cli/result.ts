@@ -1,4 +1,9 @@
-/** `farfield result`: attach to a call, wait for it if need be, fetch and verify. */
+/**
+ * `farfield result`: attach to a call, wait for it if need be, fetch and verify.
+ *
+ * It needs nothing of the machine that submitted: the ticket's hash noted there only adds a check (receipts for another ticket are
+ * refused). `--all` writes a line an item in the order of the items, not of their ends: a line is then found by its number.
+ */
 import type { Command } from 'commander';
 import { type RegisterVerb, writeJson } from '#base/cli.ts';
 import type { FarfieldError } from '#kernel/errors.ts';

@@ -1,4 +1,10 @@
-/** `farfield submit`: like run, but prints the id and leaves; with `--save` it sends nothing. */
+/**
+ * `farfield submit`: like run, but prints the id and leaves; with `--save` it sends nothing.
+ *
+ * The id alone is on stdout, so that a script can take it as it is; that the endpoint is offline is a note on stderr, since the call is
+ * queued all the same. A saved call is 0600: it is signed, and whoever has its arguments too could submit it in its owner's name until it
+ * expires.
+ */
 import { writeFile } from 'node:fs/promises';
 import { resolve } from 'node:path';
 import type { Command } from 'commander';

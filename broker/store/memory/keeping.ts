@@ -1,4 +1,8 @@
-/** Blobs, cancels, refusals, invitations, alarms in maps. */
+/**
+ * Blobs, cancels, refusals, invitations, alarms in maps.
+ *
+ * Without the bound on alarms that SQLite has: a test that makes ten thousand of them wants to see them.
+ */
 import type { Rows } from '../rows.ts';
 import { must, type Tables } from './tables.ts';
 

@@ -1,4 +1,9 @@
-/** Packs and events in maps. */
+/**
+ * Packs and events in maps.
+ *
+ * Same promises as sqlite/packs.ts: a pack is known again by four facts of the agent, the newest keeps its number, events leave from
+ * the old end.
+ */
 import type { Rows } from '../rows.ts';
 import type { EventRow, Tables } from './tables.ts';
 
@@ -41,6 +46,7 @@ export function packRows(tables: Tables): PackRows {
         .slice(0, limit)
         .map(({ seq: no, kind, data, packNo }) => ({ seq: no, kind, data, packNo })),
     firstEvent: (principal) => eventsOf(principal)[0]?.seq ?? 0,
+    // In order of insertion, which is the order of time: commands carry `nowS`, and the clock of a test may stand still.
     dropEvents(before, limit) {
       const old = tables.events.keysWhere((row) => row.at < before).slice(0, limit);
       for (const key of old) tables.events.delete(key);

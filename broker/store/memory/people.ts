@@ -1,4 +1,9 @@
-/** Principals and endpoints in maps. */
+/**
+ * Principals and endpoints in maps.
+ *
+ * `principalNos` beside `principals` stands for the unique index of SQLite: every command begins by looking up a key, and a walk there
+ * would make a simulation of a million items quadratic. Endpoints are a handful: they are walked.
+ */
 import type { PublicJwk } from '#kernel/ids.ts';
 import type { PrincipalRow, Rows } from '../rows.ts';
 import { must, type Tables } from './tables.ts';

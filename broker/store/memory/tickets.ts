@@ -1,4 +1,9 @@
-/** Tickets, what travels beside them, and their indexes in maps. */
+/**
+ * Tickets, what travels beside them, and their indexes in maps.
+ *
+ * Byte columns are copied on their way in and out, as SQLite does: a rule that changed what it was given would change the store
+ * behind the undo list's back. Indexes are walks in the order of the numbers; conformance holds their answers to SQLite's.
+ */
 import type { HotTicket, Rows, TicketFacts, TicketState } from '../rows.ts';
 import { ascending, must, type Table, type Tables } from './tables.ts';
 
@@ -58,6 +63,7 @@ type BesideRows = Pick<
 >;
 
 export function besideRows(tables: Tables): BesideRows {
+  /** Once a digest, as the unique columns of SQLite have it. Never dropped there either: a lab has few chains and manifests. */
   const keep = <V>(kind: string, of: Table<number, V>, digest: string, value: V): number => {
     const known = tables.textNos.get(`${kind} ${digest}`);
     if (known !== undefined) return known;
@@ -111,6 +117,7 @@ export function indexRows(tables: Tables): IndexRows {
       ).slice(0, limit),
     openTicketsAt: (endpoint) => stateNos((state, facts) => facts.endpoint === endpoint && state.open > 0),
     overdueTickets: (nowS, limit) => stateNos((state, facts) => state.pending > 0 && facts.exp < nowS).slice(0, limit),
+    // The newest stays, as in SQLite: its number must not be given twice.
     doneTickets: (before, limit) =>
       stateNos((state) => state.open === 0 && state.doneAt < before && state.no < tables.tickets.newest).slice(
         0,

@@ -1,4 +1,12 @@
-/** Blobs, cancels, refusals, invitations, alarms. */
+/**
+ * Blobs, cancels, refusals, invitations, alarms.
+ *
+ * Invariants
+ *  K1 A blob is one row, however many may see it: `blob_grant` says who, `pin` which open ticket needs it. It may go when nobody is
+ *     granted it; a pinned one keeps its grant, however old.
+ *  K2 An invitation is found by the hash of its secret, never by the secret: a copy of the file redeems nothing.
+ *  K3 A cancel stays until the agent of its endpoint has acknowledged it, over any number of sessions.
+ */
 import type { SQLInputValue } from 'node:sqlite';
 import type { InvitationRow, Rows } from '../rows.ts';
 import type { InvitationKind } from '../store.ts';
@@ -40,6 +48,7 @@ export function blobRows(sql: Sql): BlobRows {
       ),
     granted: (principal, digest) =>
       is('select 1 from blob_grant where principal = ? and digest = ?', principal, digest),
+    // Not `left join`: the subquery stops at the first pin, and stale grants are few (index grant_age).
     staleGrants: (before, limit) =>
       sql
         .all(
@@ -55,6 +64,7 @@ export function blobRows(sql: Sql): BlobRows {
     pin: (ticket, digest) => void sql.run('insert or ignore into pin values (?, ?)', ticket, digest),
     unpin: (ticket) => void sql.run('delete from pin where ticket = ?', ticket),
     pinned: (digest) => is('select 1 from pin where digest = ?', digest),
+    // What an endpoint may read: by its own open tickets alone. That it knows the digest gives it nothing.
     pinnedAt: (endpoint, digest) =>
       is('select 1 from pin join state s using (ticket) where pin.digest = ? and s.endpoint = ?', digest, endpoint),
   };
@@ -131,10 +141,12 @@ export function keepingRows(sql: Sql): KeepingRows {
         .all('select at, kind, body from alarm order by no desc limit ?', limit)
         .map((row) => ({ at: num(row, 'at'), kind: text(row, 'kind'), text: text(row, 'body') })),
     dropAlarms: (before) => void sql.run('delete from alarm where at < ?', before),
+    // Hexadecimal doubles the length. Both statements are of one commit, so that the row is never seen, and yet costs pages.
     probe(bytes) {
       sql.run("insert into meta values ('probe', hex(zeroblob(?)))", bytes / 2);
       sql.run("delete from meta where key = 'probe'");
     },
+    // Walks of whole tables, in the reader's thread: for people and scrapers, some times a minute.
     counts() {
       const row =
         sql.one(

@@ -1,4 +1,13 @@
-/** Packs and the events that tell of them. */
+/**
+ * Packs and the events that tell of them.
+ *
+ * Invariants
+ *  P1 A pack is found again by (endpoint, ledger epoch, the agent's number, digest): the agent sends it until it is acknowledged, and
+ *     the second time must be `known`. The digest is part of it, so that other bytes under the same number are no repetition.
+ *  P2 The row with the highest number is never deleted, though nothing refers to it: SQLite gives `max + 1`, and a number that came
+ *     again would lead a reader's `after` past packs that it never saw. The next pack makes room for it.
+ *  P3 Events are cut from the old end only, so that the numbers that are kept have no gap.
+ */
 import type { PackRow, Rows } from '../rows.ts';
 import type { EventKind } from '../store.ts';
 import { blob, num, type Row, type Sql, text } from './sql.ts';
@@ -46,6 +55,7 @@ export function packRows(sql: Sql): PackRows {
         p.bytes,
       ),
     pack: (no) => packOf(sql.one('select * from pack where no = ?', no)),
+    // `refs` counts tickets, not items: a pack of 4,096 items of one batch is released once.
     releasePack(no) {
       sql.run('update pack set refs = refs - 1 where no = ?', no);
       sql.run('delete from pack where no = ? and refs <= 0 and no < (select max(no) from pack)', no);
@@ -74,8 +84,10 @@ export function packRows(sql: Sql): PackRows {
           data: text(row, 'data'),
           packNo: num(row, 'pack'),
         })),
+    // 0: none is kept. The reader's cursor tells by it whether what it lacks was forgotten (events/stream.ts, V3).
     firstEvent: (principal) =>
       num(sql.one('select coalesce(min(seq), 0) as first from event where principal = ?', principal) ?? {}, 'first'),
+    // By age over all principals (index event_age): the sweeper asks for as many as a short commit holds.
     dropEvents: (before, limit) =>
       sql.change(
         'delete from event where (principal, seq) in (select principal, seq from event where at < ? order by at limit ?)',

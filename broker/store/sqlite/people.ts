@@ -1,9 +1,18 @@
-/** Principals and endpoints. */
+/**
+ * Principals and endpoints.
+ *
+ * Invariants
+ *  E1 A principal is a row as soon as anything names it (a blob, a ticket); it is a user only with its key (`x`), which an invitation
+ *     brought. So work of somebody who was never invited has an owner, and that owner can ask for nothing.
+ *  E2 `seq` and `open` are changed by one statement with the event that tells of it: they are never ahead of one another (B5).
+ *  E3 Rows are never deleted: their numbers stand in tickets, packs and events, and an endpoint's epochs must outlive its absence.
+ */
 import type { SQLOutputValue } from 'node:sqlite';
 import type { PublicJwk } from '#kernel/ids.ts';
 import type { EndpointRow, PrincipalRow, Rows } from '../rows.ts';
 import { num, type Row, type Sql, text } from './sql.ts';
 
+/** Ed25519 is the only kind of key there is (kernel/jws.ts), so a row keeps 43 letters of it. */
 const jwkOf = (x: SQLOutputValue | undefined): PublicJwk | undefined =>
   typeof x === 'string' ? { kty: 'OKP', crv: 'Ed25519', x } : undefined;
 
@@ -62,6 +71,7 @@ export function peopleRows(sql: Sql): PeopleRows {
     },
     setUser: (no, jwk) => void sql.run('update principal set x = ? where no = ?', jwk.x, no),
     users: () => sql.all('select * from principal where x is not null').flatMap((row) => principalOf(row) ?? []),
+    // `returning`: no second statement reads what the first one wrote; statements are what a commit costs.
     nextSeq(no, openDelta) {
       const row = sql.one(
         'update principal set seq = seq + 1, open = open + ? where no = ? returning seq',
