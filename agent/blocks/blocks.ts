@@ -28,7 +28,7 @@ import type { JobState } from '../schedulers/scheduler.ts';
 import type { Work } from '../work/mirror.ts';
 import { type Avoided, createAvoided } from './avoided.ts';
 import { type Block, type BlocksOptions, COMING, createBlock, GONE, nextBlock } from './block.ts';
-import { type BlockEnd, memorySentence, whyLost } from './end-words.ts';
+import { type BlockEnd, isKilled, memorySentence, whyLost } from './end-words.ts';
 import { eventOf, hasNode, waitingText } from './job-words.ts';
 import { moveBlockFile, PREFIX, readRecord, writeBlockFile, writeRecord } from './records.ts';
 import { logTail, sweepFolders } from './remains.ts';
@@ -56,6 +56,8 @@ export class Blocks {
   #starting = false;
   readonly #trouble: SubmitTrouble;
   readonly #avoided: Avoided;
+  /** Blocks in which a runner was killed for its memory, and was told so. */
+  readonly #hungry = new Set<string>();
   #pauseUntil = 0;
   /** Pilot -> until when it may stay away. */
   readonly #away = new Map<number, Timer>();
@@ -485,8 +487,10 @@ export class Blocks {
     return timer;
   }
 
-  async #loseAll(block: Block, why: Why): Promise<void> {
+  async #loseAll(block: Block, told: Why): Promise<void> {
     const { scheduler, slots, memMiB } = this.#o;
+    // Slurm calls a job out of memory in which anything ever was: who was killed for that has paid, and what was left has not.
+    const why = told.cause === 'memory' && this.#hungry.has(block.id) ? { ...told, cause: 'failed' as const } : told;
     this.#avoided.ended(block.id, why.cause, block.stopped !== undefined);
     for (const row of [...this.#o.pilots().rows.values()]) {
       if (row.block !== block.id) continue;
@@ -509,6 +513,7 @@ export class Blocks {
   failureWords(id: string, message: string): string | undefined {
     const { scheduler, slots, memMiB } = this.#o;
     const job = this.#blocks.get(id)?.job;
+    if (job !== undefined && isKilled(message)) this.#hungry.add(id);
     return job === undefined ? undefined : memorySentence(message, { scheduler: scheduler.name, job, slots, memMiB });
   }
 
@@ -516,6 +521,7 @@ export class Blocks {
   async #forget(block: Block, why: Why): Promise<void> {
     const { ledger, engine, folder } = this.#o;
     await this.#loseAll(block, why);
+    this.#hungry.delete(block.id);
     await ledger.submit({ kind: 'meta', key: PREFIX + block.id, value: '' });
     if (block.came) rmSync(join(folder, block.id), { recursive: true, force: true });
     else sweepFolders(folder, (id) => this.#blocks.has(id));

@@ -74,12 +74,14 @@ function limitOf({ memMiB, slots }: Pick<EndFacts, 'memMiB' | 'slots'>): string 
 /** What a pilot says of a runner that the kernel killed (pilot/runner.ts); its last output says nothing of that. */
 const KILLED = /\bwas killed \(SIGKILL: out of memory\?\)/;
 
+export const isKilled = (message: string): boolean => KILLED.test(message);
+
 /** One sentence for a runner that was killed inside a job that lives on; undefined for every other failure. */
 export function memorySentence(
   message: string,
   facts: Pick<EndFacts, 'scheduler' | 'job' | 'memMiB' | 'slots'>,
 ): string | undefined {
-  if (!KILLED.test(message) || facts.scheduler === 'local' || facts.memMiB === undefined) return undefined;
+  if (!isKilled(message) || facts.scheduler === 'local' || facts.memMiB === undefined) return undefined;
   return `it was killed for its memory (SIGKILL) in job ${idOf(facts.job)} of ${facts.scheduler}${limitOf(facts)}; ${MORE_MEMORY}`;
 }
 

@@ -146,6 +146,22 @@ t.test('`why` tells the cause of the start before, and a death by memory is char
   t.match(receipts(site), [{ status: 'failed', attempt: 2 }], 'two failures were allowed');
 });
 
+t.test(
+  'a job is out of memory for ever once a runner in it was: what it takes along later is not charged',
+  async (t) => {
+    await using site = await newSite();
+    const { pilot } = await running(site, 4, 2);
+    const message = 'the runner was killed (SIGKILL: out of memory?)';
+    pilot.end(pilot.launched, 'failed', { err: { code: 'E_FUNCTION', message }, charged: true });
+    await site.until('it starts again', () => pilot.launched.length === 2);
+    site.scheduler.end('job 1', 'OUT_OF_MEMORY', 'memory', ended('memory', 'OUT_OF_MEMORY'));
+    await site.until('another block', () => site.scheduler.submitted.length === 2, 500);
+    await comePilot(site, 1, true).dial();
+    await site.until('a receipt', () => receipts(site).length === 1, 500);
+    t.match(receipts(site), [{ status: 'succeeded', attempt: 3 }], 'two charged failures would have ended it');
+  },
+);
+
 function sentence(site: Site, id: string): string {
   const answer = site.agent.why(id);
   return answer !== undefined && 'sentence' in answer ? answer.sentence : '';
