@@ -45,9 +45,11 @@ t.test(
   },
 );
 
-t.test('a job that has to give way: its work starts again in another', async (t) => {
+t.test('a job that has to give way: its work starts again in another, and a last start is told why', async (t) => {
   const call = await world.submit(endpoint, nap);
+  const lastStart = await world.submit(endpoint, long, { maxStarts: 1, wallS: 800 });
   await running(call);
+  await running(lastStart);
   const jobs = await jobsOf(cluster, 'alice');
   const job = jobs.filter(({ state, partition }) => state === 'RUNNING' && partition === 'scavenge').at(-1);
   await cluster.sh(
@@ -63,6 +65,9 @@ t.test('a job that has to give way: its work starts again in another', async (t)
     return now !== 'RUNNING' && now !== 'COMPLETING' && now;
   });
   t.match(state, /PREEMPTED|CANCELLED/);
+  const { err } = (await lastStart.outcome()).detail;
+  t.match(err?.message, /had to give way to another job \(PREEMPTED/);
+  t.comment(JSON.stringify(err));
 });
 
 t.test('a submit that Slurm refuses: everyone who waits reads Slurm’s own words', async (t) => {
@@ -76,7 +81,9 @@ t.test('a submit that Slurm refuses: everyone who waits reads Slurm’s own word
     const now = await endpoint.status();
     return now.state === 'paused' && now;
   });
-  t.match(paused.reason, /reservation/i);
+  t.match(paused.reason, /reservation is invalid.*blocks\.batch\.reservation.*endpoint resume/i);
+  t.equal(endpoint.log().match(/"state":"refused"/g)?.length, 1, 'one try: it would be refused for good');
+  t.match(call.progress.at(-1)?.detail, /paused: slurm refused the job: .*reservation is invalid/i);
   const submits = (await jobsOf(cluster, 'alice')).length;
   await endpoint.configure();
   await endpoint.verb('endpoint', 'resume', '--name', endpoint.name);
@@ -107,8 +114,28 @@ t.test('a job that its limit ends: the pilot drains before it, and the caller is
   // An admin cuts its time: the pilot counts on 15 minutes, and Slurm ends it after one.
   await cluster.sh('head', `scontrol update jobid=${job.id} timelimit=1`);
   const outcome = await call.outcome();
-  t.match(outcome.detail.err, { code: 'E_RETRIES_EXHAUSTED', message: /SIGTERM from the scheduler/ });
+  t.match(outcome.detail.err, { code: 'E_RETRIES_EXHAUSTED', message: /time limit \(walltime\) of 60 s/ });
   t.comment(JSON.stringify(outcome.detail.err));
   t.comment(call.progress.map(({ state, detail }) => `${state}: ${detail}`).join('; '));
   t.comment(JSON.stringify((await jobsOf(cluster, 'alice')).find(({ id }) => id === job.id)));
 });
+
+t.test(
+  'a job that its limit ends while its pilot hangs: nobody drains, and the caller reads that it was the walltime',
+  async (t) => {
+    const call = await world.submit(endpoint, long, { maxStarts: 1, wallS: 800 });
+    await running(call);
+    const job = await runningJob(cluster, 'alice');
+    // A pilot that hangs does nothing about a warning. Once is not enough: Slurm lets it go on before it sends its signal.
+    const hang = "while pkill -STOP -f 'pilot/[m]ain'; do sleep 0.02; done";
+    await cluster.sh(job.node as 'node1', `setsid sh -c "${hang}" </dev/null >/dev/null 2>&1 &`);
+    await cluster.sh('head', `scontrol update jobid=${job.id} timelimit=1`);
+    const outcome = await call.outcome();
+    t.match(outcome.detail.err, {
+      code: 'E_OUTCOME_UNKNOWN',
+      message: new RegExp(`job ${job.id} of slurm was ended at its time limit \\(walltime\\) of 60 s \\(TIMEOUT`),
+    });
+    t.equal((await jobsOf(cluster, 'alice')).find(({ id }) => id === job.id)?.state, 'TIMEOUT');
+    t.comment(JSON.stringify(outcome.detail.err));
+  },
+);
