@@ -75,7 +75,7 @@ async function open({ arg, bytes }: CallArg, wish: SourceWish, tools: SourceTool
   const at = arg.at === 'file' ? arg.path : undefined;
   const found = at === undefined ? undefined : statOf(at);
   if (at !== undefined && found === undefined) {
-    throw new FarfieldError('E_NOT_FOUND', `argument ${arg.name}: the file is missing at the endpoint`);
+    throw new FarfieldError('E_NOT_FOUND', `argument ${arg.name}: the file ${basename(at)} is missing here`);
   }
   // Opening a FIFO would wait for ever.
   if (found?.isFile() === false) throw new FarfieldError('E_INPUT', `argument ${arg.name}: not a regular file`);

@@ -1,13 +1,27 @@
 /** The folder that results go to: whether it can be written, and how it is told when it cannot. */
-import { accessSync, constants, mkdirSync } from 'node:fs';
+import { accessSync, constants, existsSync, mkdirSync } from 'node:fs';
+import { dirname, resolve } from 'node:path';
 import { errno } from '#base/files.ts';
 import { FarfieldError } from '#kernel/errors.ts';
+
+/** Not `recursive`: in a file system without folders to make (/proc) Node then tries for ever, deaf to signals. */
+function makeFolder(path: string): void {
+  if (existsSync(path)) return;
+  makeFolder(dirname(path));
+  try {
+    mkdirSync(path);
+  } catch (reason) {
+    // Another shard's runner made it meanwhile.
+    if (errno(reason) !== 'EEXIST') throw reason;
+  }
+}
 
 /** Makes the folder where it is missing; throws E_FORBIDDEN where it cannot be written. */
 export function openOutput(out: string): void {
   try {
-    mkdirSync(out, { recursive: true });
-    accessSync(out, constants.W_OK | constants.X_OK);
+    makeFolder(resolve(out));
+    // The dot makes a file of that name an error.
+    accessSync(`${out}/.`, constants.W_OK | constants.X_OK);
   } catch (reason) {
     throw outputError(reason, out);
   }

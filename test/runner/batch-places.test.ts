@@ -105,7 +105,11 @@ t.test('labels and rows that do not fit are named', async (t) => {
       ['--labels', `${data}:/labels`],
       /there is no such data set; the file holds .*\/true_xy/,
     ],
-    ['a file of labels that is not there', ['--labels', join(folder, 'none.h5')], /labels: the file is missing/],
+    [
+      'a file of labels that is not there',
+      ['--labels', join(folder, 'none.h5')],
+      /labels: the file none\.h5 is missing/,
+    ],
     [
       'labels of another shape',
       ['--labels', `${data}:/patches`],

@@ -235,7 +235,8 @@ t.test('bad input and bad places are told with the code that a job array can dec
     ['no file', [...model, '--input', join(folder, 'none.h5')], EXIT.input, /missing|no such/],
     ['another patch size', [...model, '--input', small], EXIT.input, /\[10, 9, 9\]/],
     ['no model', ['--model', folder, '--input', `${data}:/patches`, '--out', fresh()], EXIT.load, /model\.json/],
-    ['a folder that is a file', job(join(folder, 'a-file')), EXIT.output, /cannot be written \(EEXIST\)/],
+    ['a folder that is a file', job(join(folder, 'a-file')), EXIT.output, /cannot be written \(ENOTDIR\)/],
+    ['a place without folders', job('/proc/self/x/y'), EXIT.output, /cannot be written \(ENOENT\)/],
     ['an uncertainty that is none', job(fresh(), '--uncertainty', 'guess'), EXIT.input, /not served/],
   ];
   for (const [what, args, code, message] of cases) {

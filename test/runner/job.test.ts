@@ -245,7 +245,7 @@ t.test('arguments that do not fit are refused with what is wrong and what would 
     [
       'a missing file',
       [file('patches', 'hdf5', join(folder, 'gone.h5'))],
-      { code: 'E_NOT_FOUND', message: /missing at the endpoint/ },
+      { code: 'E_NOT_FOUND', message: /the file .+ is missing here/ },
     ],
     [
       'another kind of data',
