@@ -171,7 +171,12 @@ class Jobs {
     if (avoid.length === 0 || freeNodes === undefined) return spec;
     const outcome = await this.#one(() => this.#run(freeNodes.command(spec)));
     const free = outcome.kind === 'done' ? freeNodes.read(outcome.output, spec) : undefined;
-    return (free?.filter((node) => !avoid.includes(node)).length ?? 0) >= spec.nodes ? { ...spec, avoid } : spec;
+    // The latest come first: of a small site the older ones are needed again.
+    for (let count = avoid.length; free !== undefined && count > 0; count -= 1) {
+      const out = avoid.slice(0, count);
+      if (free.filter((node) => !out.includes(node)).length >= spec.nodes) return { ...spec, avoid: out };
+    }
+    return spec;
   }
 
   async #send(spec: JobSpec): Promise<SubmitReply> {

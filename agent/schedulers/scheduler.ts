@@ -26,7 +26,7 @@ export interface BlockRequest {
   readonly shape: BlockShape;
   /** Whom it serves: told to the site in the job's comment. */
   readonly users?: readonly string[];
-  /** Nodes that lost a pilot recently: not used, where others are free and the scheduler lets that be said. */
+  /** Nodes that lost a pilot recently, the latest first: not used, where others are free and the scheduler lets that be said. */
   readonly avoid?: readonly string[];
 }
 

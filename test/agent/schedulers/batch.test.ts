@@ -298,15 +298,14 @@ t.test('nodes that lost a pilot are left out where another is idle, and nowhere 
     idle: CommandOutcome,
     config: BatchConfig,
     sbatch = done('101\n'),
+    avoid = ['node1'],
   ): Promise<[World, string]> => {
     const w = world(t, config);
     w.answers.sinfo = idle;
     w.answers.sbatch = (argv) =>
       readFileSync(argv.at(-1) ?? '', 'utf8').includes('--exclude') ? sbatch : done('101\n');
     const folder = mkdtempSync(join(root, 'block-'));
-    await w.after(
-      w.scheduler.submit({ block: 'a', folder, shape: { nodes: 1, wallS: 600, queue: 'gpu' }, avoid: ['node1'] }),
-    );
+    await w.after(w.scheduler.submit({ block: 'a', folder, shape: { nodes: 1, wallS: 600, queue: 'gpu' }, avoid }));
     return [w, readFileSync(join(folder, 'job.sh'), 'utf8')];
   };
   const both = done('node1|a100\nnode2|h100\n');
@@ -322,6 +321,8 @@ t.test('nodes that lost a pilot are left out where another is idle, and nowhere 
   ] as const)
     t.notMatch((await submit(idle, config))[1], /--exclude/, JSON.stringify([idle, config]));
   t.match((await submit(both, { constraint: 'a100|h100' }))[1], /--exclude=node1/);
+  const older = await submit(both, {}, undefined, ['node1', 'node2']);
+  t.match(older[1], /--exclude=node1$/m, 'the latest alone, where there are no others beside both');
   const [refused, second] = await submit(both, {}, NO);
   t.equal(refused.count('sbatch'), 2, 'refused for it: submitted without it');
   t.notMatch(second, /--exclude/);
