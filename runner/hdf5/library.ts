@@ -217,10 +217,14 @@ export class Hdf5Library {
     const lines = this.#diagnostics.match(/^ {2}#\d+: .*$/gm) ?? [];
     const last = lines.at(-1) ?? '';
     // Some reasons repeat the path that was opened: that is the endpoint's business alone.
-    return last
-      .replace(/^ {2}#\d+: .*? in \w+\(\): /, '')
-      .replace(/: name = .*/, '')
-      .slice(0, 200);
+    return (
+      last
+        .replace(/^ {2}#\d+: .*? in \w+\(\): /, '')
+        .replace(/: name = .*/, '')
+        // A failed write tells the time (of a clock that we hold still) and the path before what the system said.
+        .replace(/: time = .*/, ` (${/error message = '([^']*)'/.exec(this.#diagnostics)?.[1] ?? 'no reason'})`)
+        .slice(0, 200)
+    );
   }
 
   /**
