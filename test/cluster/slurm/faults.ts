@@ -10,6 +10,8 @@ t.teardown(() => world[Symbol.asyncDispose]());
 const endpoint = await world.addEndpoint({ name: 'lab', user: 'alice' });
 /** Long enough for a fault in its midst, short enough to be done twice. */
 const nap = await world.sign('nap', 'noop', { sleepMs: 5000 });
+const ninety = await world.sign('ninety', 'noop', { sleepMs: 90_000 });
+const long = await world.sign('long', 'noop', { sleepMs: 600_000 });
 const fake = await world.sign('fake', 'fake');
 
 const ended = (job: string): Promise<string> =>
@@ -29,9 +31,11 @@ t.test('a job that root cancels: the work starts again in a new job, and its rec
   t.comment(call.progress.map(({ state, detail }) => `${state}: ${detail}`).join('; '));
 });
 
-t.test('a node that is set down: the work goes on at another one', async (t) => {
+t.test('a node that is set down: the work goes on at another one, and a last start is told why it ended', async (t) => {
   const call = await world.submit(endpoint, nap);
+  const lastStart = await world.submit(endpoint, long, { maxStarts: 1, wallS: 800 });
   await running(call);
+  await running(lastStart);
   const job = await runningJob(cluster, 'alice');
   // Drained too, or it would be back as soon as its daemon reports.
   for (const state of ['drain', 'down'])
@@ -40,6 +44,12 @@ t.test('a node that is set down: the work goes on at another one', async (t) => 
   t.match(outcome, { status: 'succeeded', attempt: 2 }, JSON.stringify(outcome.detail));
   t.not(outcome.meas.node, job.node);
   t.equal(await ended(job.id), 'NODE_FAIL');
+  const { err } = (await lastStart.outcome()).detail;
+  t.match(
+    err?.message,
+    new RegExp(`${job.node}, the node of job ${job.id} of slurm, failed \\(NODE_FAIL.*submit it again`),
+  );
+  t.comment(JSON.stringify(err));
   await cluster.sh('head', `scontrol update nodename=${job.node} state=resume`);
   t.comment(call.progress.map(({ state, detail }) => `${state}: ${detail}`).join('; '));
 });
@@ -50,19 +60,27 @@ t.test('memory over the job’s limit: the caller is told that it was the memory
   t.match(outcome, {
     status: 'failed',
     attempt: 3,
-    detail: { err: { code: 'E_RETRIES_EXHAUSTED', message: /memory/ } },
+    detail: {
+      err: {
+        code: 'E_RETRIES_EXHAUSTED',
+        message: /^it was killed for its memory \(SIGKILL\) in job \d+ of slurm, .* 1500 MiB .*; ask for/,
+      },
+    },
   });
   t.comment(JSON.stringify(outcome.detail.err));
   t.comment(call.progress.map(({ state, detail }) => `${state}: ${detail}`).join('; '));
 });
 
-t.test('a pilot that is killed: its work starts again', async (t) => {
+t.test('a pilot that is killed: its work starts again, on a node that did not just kill one', async (t) => {
   const call = await world.submit(endpoint, nap);
   await running(call);
   const job = await runningJob(cluster, 'alice');
   await cluster.sh(job.node as 'node1', 'pkill -9 -f pilot/main');
   const outcome = await call.outcome();
   t.match(outcome, { status: 'succeeded', attempt: 2 }, JSON.stringify(outcome.detail));
+  t.not(outcome.meas.node, job.node);
+  const { id } = await runningJob(cluster, 'alice');
+  t.match(await cluster.sh('head', `scontrol show job ${id}`), new RegExp(`ExcNodeList=${job.node}`));
   t.comment(call.progress.map(({ state, detail }) => `${state}: ${detail}`).join('; '));
 });
 
@@ -166,4 +184,19 @@ t.test('a shared file system that is full: nothing is promised, and work goes on
   const outcome = await call.outcome();
   t.equal(outcome.status, 'succeeded', JSON.stringify(outcome.detail));
   t.comment(call.progress.map(({ state, detail }) => `${state}: ${detail}`).join('; '));
+});
+
+t.test('a cable that is cut for a minute, as Slurm bears by default: the same pilot goes on', async (t) => {
+  // The last test: of this cluster the limit is 10 s, so that a node that is lost is lost soon, and Slurm's own is 300 s.
+  for (const host of ['head', 'node1', 'node2'] as const)
+    await cluster.sh(host, "sed -i 's/^SlurmdTimeout=.*/SlurmdTimeout=300/' /etc/slurm/slurm.conf");
+  await cluster.sh('head', 'scontrol reconfigure');
+  const call = await world.submit(endpoint, ninety);
+  await running(call);
+  const job = await runningJob(cluster, 'alice');
+  cluster.cable(job.node as 'node1', 'cut');
+  await sleep(60_000);
+  cluster.cable(job.node as 'node1', 'join');
+  t.match(await call.outcome(), { status: 'succeeded', attempt: 1, meas: { node: job.node } });
+  t.equal((await runningJob(cluster, 'alice')).id, job.id, 'the same job');
 });
