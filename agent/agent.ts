@@ -541,6 +541,7 @@ export class Agent implements AgentControl {
       {
         works: this.#engine.works.values(),
         refusalOf: (work) => this.#launchRefusal(work),
+        waitsFor: (work) => this.#engine.waitsFor(work),
         status: this.status(),
         blocks: this.#blocks.views(),
         trouble: this.#blocks.trouble,

@@ -19,6 +19,8 @@ export interface WhyFacts {
   readonly works: Iterable<Work>;
   /** What a launch would meet now. */
   readonly refusalOf: (work: Work) => Refusal | undefined;
+  /** What of a node it needs, where that is what keeps it waiting. */
+  readonly waitsFor: (work: Work) => string | undefined;
   readonly status: Pick<AgentStatus, 'state' | 'reason' | 'link'>;
   readonly blocks: readonly BlockView[];
   /** Why no job can be made now. */
@@ -148,10 +150,11 @@ function waits(facts: Facts, work: Work, i: number): Explained {
     .filter(({ pilots, detail }) => pilots === 0 && detail !== '')
     .map(({ id, detail }) => `block ${id}: ${detail}`);
   const more = coming.length === 0 ? '' : `; more places are coming: ${coming.slice(0, 3).join('; ')}`;
+  const need = facts.waitsFor(work);
   const first = ahead === 0 ? 'it is next' : `${ahead} item${ahead === 1 ? ' is' : 's are'} ahead of it`;
   return {
     code: 'slots',
-    sentence: `it waits for a place: ${first}, ${busy} of ${slots} slots are busy${more}`,
+    sentence: `it waits for a place${need === undefined ? '' : ` ${need}`}: ${first}, ${busy} of ${slots} slots are busy${more}`,
     ahead,
   };
 }

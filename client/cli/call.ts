@@ -20,6 +20,7 @@ export interface CallOptions {
   readonly timeout: string;
   readonly life?: string;
   readonly cpus: string;
+  readonly gpus: string;
   readonly memory: string;
   readonly maxFailures: string;
   readonly maxStarts?: string;
@@ -41,6 +42,7 @@ export function callOptions(command: Command): Command {
       `until when it may start (default: ${DEFAULT_TICKET_LIFE_S / 3600}h, after what \`login --queue-for\` lets it wait)`,
     )
     .option('--cpus <n>', 'cores', '2')
+    .option('--gpus <n>', 'GPUs', '0')
     .option('--memory <MiB>', 'memory', '1024')
     .option('--max-failures <n>', 'charged failures before it ends', String(DEFAULT_MAX_FAILURES))
     .option('--max-starts <n>', 'starts of any kind before it ends; 1 means at most once')
@@ -147,7 +149,7 @@ function termsOf(options: CallOptions): Pick<TicketTerms, 'resources' | 'run' | 
     resources: {
       nodes: 1,
       cpusPerNode: wholeNumber(options.cpus, '--cpus', 1),
-      gpusPerNode: 0,
+      gpusPerNode: wholeNumber(options.gpus, '--gpus'),
       memMiBPerNode: wholeNumber(options.memory, '--memory', 1),
       wallS: parseDuration(options.timeout),
     },
