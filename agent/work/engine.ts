@@ -505,7 +505,9 @@ export class Engine {
       if (work !== undefined) this.#placement.learn(this.#o.specs.of(work).specNo, meas.ms?.run ?? 0);
     }
     const now = this.#o.clock.mono();
-    this.#placement.measure(this.#o.specs.of(first).specNo, ends.length, now - since, pilot.slots);
+    // What was cancelled would have taken longer, nobody knows how much.
+    const ran = ends.filter(({ status }) => status !== 'cancelled').length;
+    this.#placement.measure(this.#o.specs.of(first).specNo, ran, now - since, pilot.slots);
     if (inFlightOf(pilot) > ends.length) this.#busySince.set(pilotNo, now);
     else this.#busySince.delete(pilotNo);
   }

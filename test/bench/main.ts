@@ -11,6 +11,7 @@ import { type Figures, judge, table } from './figures.ts';
 import { hdf5 } from './hdf5.ts';
 import { coldstart, memory } from './idle.ts';
 import { job } from './job.ts';
+import { killed } from './killed.ts';
 import { latency } from './latency.ts';
 import { throughput } from './throughput.ts';
 import { yardstick } from './yardstick.ts';
@@ -21,6 +22,7 @@ const BENCHES: Readonly<Record<string, (seconds: number) => Promise<Figures>>> =
   job: () => job(),
   coldstart: () => coldstart(3),
   memory: () => memory(),
+  killed: () => killed(10),
   cluster: () => cluster(),
   hdf5: (seconds) => hdf5(seconds),
 };

@@ -24,6 +24,8 @@ export const VALIDATION = join(MODEL_FOLDER, 'validation.h5');
 export interface WorldOptions {
   /** Concurrent places of the pilot. */
   readonly slots?: number;
+  /** Pilots at once; one unless it says otherwise. */
+  readonly maxBlocks?: number;
   readonly link?: 'grpc' | 'ws' | 'auto';
   /** More lines of config.yaml of the endpoint. */
   readonly config?: string;
@@ -139,7 +141,7 @@ async function build(
   const config = [
     `models: ${JSON.stringify([MODEL_FOLDER, ...(options.models ?? [])])}`,
     `link: ${options.link ?? 'auto'}`,
-    `blocks: { slots: ${options.slots ?? 2} }`,
+    `blocks: { slots: ${options.slots ?? 2}, maxBlocks: ${options.maxBlocks ?? 1} }`,
     options.config ?? '',
   ];
   writeFileSync(join(endpointState, 'config.yaml'), `${config.join('\n')}\n`, { mode: 0o600 });
