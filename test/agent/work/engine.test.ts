@@ -156,6 +156,12 @@ t.test('cancel: what waits ends at once, what runs ends when its pilot says that
     ['cancelled', 'cancelled', 'cancelled'],
   );
   t.equal(pilot.launched.length, 1);
+  // Whoever sizes blocks must not take the time until a cancel for the time that such a call needs.
+  const more = noopBatch(h.party, 2, { run: { maxFailures: 1, maxStarts: 1, timeoutS: 60 } });
+  await h.desk.deliver(more.part([0, 1]));
+  await settle();
+  t.match(h.engine.demands(), [{ waiting: 1 }]);
+  t.equal(h.engine.demands()[0]?.paceMs, undefined);
 });
 
 t.test('a cancel that comes before its ticket is a tombstone: the ticket never starts', async (t) => {
