@@ -161,7 +161,7 @@ class Jobs {
     const id = reply.kind === 'submitted' ? reply.id : await this.#settle(spec.name, reply.why);
     const job = JSON.stringify({ id, name: spec.name, wallS: spec.wallS } satisfies JobText);
     this.#know(job);
-    this.#arm();
+    this.#armOnce();
     return job;
   }
 
@@ -219,7 +219,7 @@ class Jobs {
       if (seen === undefined) return undefined;
       const job = JSON.stringify({ id: seen.id, name, wallS } satisfies JobText);
       this.#know(job);
-      this.#arm();
+      this.#armOnce();
       return job;
     }
     this.#strays.add(name);
@@ -299,12 +299,18 @@ class Jobs {
     return Math.max(base, Math.min(base * 2 ** this.#failures, MAX_BACKOFF_MS));
   }
 
+  /** A look that is due stays due: submits that follow one another would put it off for ever. */
+  #armOnce(): void {
+    if (this.#timer === undefined) this.#arm();
+  }
+
   #arm(): void {
     this.#timer?.cancel();
     this.#timer = undefined;
     const live = [...this.#known.values()].some(({ state }) => state.kind !== 'ended');
     if (this.#stop.signal.aborted || !(live || this.#strays.size > 0)) return;
     this.#timer = this.#o.clock.after(this.#intervalMs(), () => {
+      this.#timer = undefined;
       this.#look().catch((error: unknown) => {
         if (!this.#stop.signal.aborted) this.#o.log.error({ err: error }, 'the scheduler could not be asked');
       });

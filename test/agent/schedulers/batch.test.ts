@@ -136,6 +136,23 @@ t.test('1,000 blocks cost one status command an interval, and none when nothing 
   t.equal(w.count('sacct'), 0);
 });
 
+t.test('submits that follow one another do not put the look off', async (t) => {
+  const w = world(t);
+  let id = 100;
+  w.answers.sbatch = () => {
+    id += 1;
+    return done(`${id}\n`);
+  };
+  w.answers.squeue = () =>
+    done(Array.from({ length: id - 100 }, (_, k) => row(String(101 + k), 'PENDING', `b${k}`)).join(''));
+  for (let k = 0; k < 20; k += 1) {
+    await w.submit(`b${k}`);
+    await w.pass(10_000);
+  }
+  t.ok(w.count('squeue') >= 5, `${w.count('squeue')} looks in 200 s`);
+  t.ok(w.count('squeue') <= 7, 'and no more than one an interval');
+});
+
 t.test('hundreds who ask at once wait for one look', async (t) => {
   const w = world(t);
   const jobs = Array.from({ length: 300 }, (_, k) =>
