@@ -6,7 +6,9 @@
 import { execFileSync } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
+import { blocks } from './blocks.ts';
 import { cluster } from './cluster.ts';
+import { container } from './container.ts';
 import { type Figures, judge, table } from './figures.ts';
 import { hdf5 } from './hdf5.ts';
 import { coldstart, memory } from './idle.ts';
@@ -16,15 +18,22 @@ import { latency } from './latency.ts';
 import { throughput } from './throughput.ts';
 import { yardstick } from './yardstick.ts';
 
-const BENCHES: Readonly<Record<string, (seconds: number) => Promise<Figures>>> = {
-  throughput: (seconds) => throughput(seconds),
-  latency: (seconds) => latency(seconds * 60),
-  job: () => job(),
-  coldstart: () => coldstart(3),
-  memory: () => memory(),
-  killed: () => killed(10),
-  cluster: () => cluster(),
-  hdf5: (seconds) => hdf5(seconds),
+interface Bench {
+  readonly about: string;
+  run(seconds: number): Promise<Figures>;
+}
+
+const BENCHES: Readonly<Record<string, Bench>> = {
+  throughput: { about: 'no-ops a second, in batches and one by one', run: (seconds) => throughput(seconds) },
+  latency: { about: 'one no-op at a time', run: (seconds) => latency(seconds * 60) },
+  job: { about: 'the main job beside bare onnxruntime-node', run: () => job() },
+  coldstart: { about: 'no runner there, to the first model result', run: () => coldstart(3) },
+  memory: { about: 'resident memory when nothing is under way', run: () => memory() },
+  killed: { about: 'a pilot killed, to its call running on another', run: () => killed(10) },
+  blocks: { about: '1,000 blocks known: commands, and CPU when idle (over 4 x N s, 60 at least)', run: blocks },
+  container: { about: 'what an Apptainer container adds, cold and warm (root: on a host of its own)', run: container },
+  cluster: { about: 'a first call on real Slurm beside an empty job of its own (root, apt)', run: () => cluster() },
+  hdf5: { about: 'a million patches read and inferred', run: (seconds) => hdf5(seconds) },
 };
 
 async function main(): Promise<number> {
@@ -35,13 +44,14 @@ async function main(): Promise<number> {
   const [name = ''] = positionals;
   const bench = BENCHES[name];
   if (bench === undefined || positionals.length !== 1) {
-    process.stderr.write(`npm run bench -- ${Object.keys(BENCHES).join(' | ')} [--json] [--seconds N]\n`);
+    const lines = Object.entries(BENCHES).map(([each, { about }]) => `  ${each.padEnd(12)}${about}\n`);
+    process.stderr.write(`npm run bench -- NAME [--json] [--seconds N]\n${lines.join('')}`);
     return values.help === true ? 0 : 2;
   }
   const root = fileURLToPath(new URL('../..', import.meta.url));
   execFileSync(process.execPath, ['scripts/build.ts'], { cwd: root, stdio: ['ignore', 'ignore', 'inherit'] });
   const machine = await yardstick();
-  const figures = judge({ ...(await bench(Number(values.seconds ?? 30))), ...machine });
+  const figures = judge({ ...(await bench.run(Number(values.seconds ?? 30))), ...machine });
   process.stdout.write(`${name}\n${table(figures)}\n`);
   if (values.json === true) process.stdout.write(`${JSON.stringify({ bench: name, figures })}\n`);
   return Object.values(figures).every(({ ok }) => ok) ? 0 : 1;

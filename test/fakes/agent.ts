@@ -197,6 +197,8 @@ export class FakeAgent {
   readonly ended: Ended[] = [];
   readonly messages: PilotMessage[] = [];
   session: Session<PilotMessage> | undefined;
+  /** Called when outcomes came: for who measures, and cannot wait for the next look. */
+  onEnded: () => void = () => undefined;
   /** Acknowledge outcomes as they come. */
   ack = true;
   /** What the next welcome tells the pilot to drop. */
@@ -307,6 +309,7 @@ export class FakeAgent {
         if (message.done === undefined || !this.ack) continue;
         this.ended.push(...readDone(message.done));
         session.send({ doneAck: { doneNo: message.done.doneNo } }, 'prompt');
+        this.onEnded();
       }
     });
     if (this.session === session) this.session = undefined;
