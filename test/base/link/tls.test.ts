@@ -1,11 +1,13 @@
 /** Pilots' links over TLS: who is known by its certificate's digest, at which of several addresses, and what strangers may hold. */
 import { X509Certificate } from 'node:crypto';
 import { connect, createServer, type Server, type Socket } from 'node:net';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { connect as tlsConnect } from 'node:tls';
 import t from 'tap';
 import '../../leaks.ts';
 import { systemClock } from '#base/clock.ts';
 import { MAX_OPENING_PER_ORIGIN, serveLinks } from '#base/link/accept.ts';
+import { grpcAcceptor, grpcDialler } from '#base/link/grpc.ts';
 import { type PilotMessage, pilotCodec } from '#base/link/messages.ts';
 import type { Link } from '#base/link/seam.ts';
 import { tlsAcceptor } from '#base/link/tls.ts';
@@ -183,4 +185,32 @@ t.test('one address holds a share of the turns for a hello, not all of them', as
   for (const link of links) link.close();
   await agent[Symbol.asyncDispose]();
   await serving;
+});
+
+t.test('a gRPC dial that is given up leaves no socket, whatever the peer does with it', async (t) => {
+  const tls = testTls();
+  const acceptor = await grpcAcceptor({ host: '127.0.0.1', port: 0, tls: tls.server });
+  const behind = Number(new URL(acceptor.address).port);
+  const held: Socket[] = [];
+  let taken = 0;
+  // The first connection is answered, which is the dialler's look at the certificate; the ones after it meet silence.
+  const server = createServer((socket) => {
+    taken += 1;
+    socket.on('error', () => undefined);
+    if (taken > 1) return void held.push(socket.resume());
+    const back = connect(behind, '127.0.0.1');
+    back.on('error', () => undefined);
+    socket.pipe(back).pipe(socket);
+  });
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  const { port } = server.address() as { port: number };
+  const end = new AbortController();
+  const dialled = grpcDialler({ url: `grpcs://127.0.0.1:${port}`, ca: tls.ca }).dial(end.signal);
+  while (held.length === 0) await sleep(5);
+  const ended = Promise.all(held.map((socket) => new Promise((resolve) => socket.once('close', resolve))));
+  end.abort();
+  await t.rejects(dialled, { code: 'E_UNAVAILABLE', message: /HTTP\/2 did not start/ });
+  await ended;
+  await acceptor[Symbol.asyncDispose]();
+  await new Promise((resolve) => server.close(resolve));
 });
