@@ -15,6 +15,7 @@ import { coldstart, memory } from './idle.ts';
 import { job } from './job.ts';
 import { killed } from './killed.ts';
 import { latency } from './latency.ts';
+import { parsl } from './parsl.ts';
 import { throughput } from './throughput.ts';
 import { yardstick } from './yardstick.ts';
 
@@ -33,6 +34,7 @@ const BENCHES: Readonly<Record<string, Bench>> = {
   blocks: { about: '1,000 blocks known: commands, and CPU when idle (over 4 x N s, 60 at least)', run: blocks },
   container: { about: 'what an Apptainer container adds, cold and warm (root: on a host of its own)', run: container },
   cluster: { about: 'a first call on real Slurm beside an empty job of its own (root, apt)', run: () => cluster() },
+  parsl: { about: '60,000 no-ops on 2 nodes x 2 slots beside Parsl; fewer below 30 s (root, apt, PyPI)', run: parsl },
   hdf5: { about: 'a million patches read and inferred', run: (seconds) => hdf5(seconds) },
 };
 
