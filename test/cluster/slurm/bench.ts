@@ -15,10 +15,13 @@ await using world = await openWorld(cluster, { built: true });
 const endpoint = await world.addEndpoint({ name: 'bench', user: 'alice', blocks: { idleS: 1 } });
 const noop = await world.sign('noop', 'noop');
 
-const idle = (): Promise<unknown> =>
-  until('no job is left', async () =>
+/** No job at Slurm, and none that the endpoint still counts: it asks about one that it ended no sooner than its manners allow. */
+const idle = async (): Promise<void> => {
+  await until('no job is left', async () =>
     (await jobsOf(cluster, 'alice')).every(({ state }) => !/RUNNING|COMPLETING|PENDING/.test(state)),
   );
+  await until('the endpoint has no block', async () => (await endpoint.status()).blocks.length === 0);
+};
 
 const timed = async (work: () => Promise<unknown>): Promise<number> => {
   const began = performance.now();
