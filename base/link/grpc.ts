@@ -238,15 +238,18 @@ export function grpcDialler(options: GrpcDialOptions): Dialler {
       // once that nobody listens or that the CA is another one, which the next dialler should not wait ten seconds for.
       await probe(target, signal).catch((error: Error) => refuse(error.message, error));
       const client = clientOf(new URL(options.url).host, target);
-      using opening = watchSockets();
-      try {
-        await opening.within(() => ready(client, signal));
-      } catch (error) {
+      const sockets = watchSockets();
+      const end = (): void => {
         client.close();
-        opening.destroy();
+        sockets[Symbol.dispose]();
+      };
+      try {
+        await sockets.within(() => ready(client, signal));
+      } catch (error) {
+        end();
         refuse('HTTP/2 did not start', error);
       }
-      return openCall(client, name);
+      return sockets.within(() => openCall(client, name, end));
     },
   };
 }
@@ -301,19 +304,25 @@ function ready(client: Client, signal: AbortSignal): Promise<void> {
 const whose = new AsyncLocalStorage<Set<Socket>>();
 
 /**
- * The sockets that a piece of work opens. A channel that is closed before HTTP/2 has started forgets its socket: it stays open
- * for as long as the peer lets it, and no object of grpc-js leads to it. Node announces every socket on a public channel.
+ * The sockets that a piece of work opens, which end with it. A channel that is closed before HTTP/2 has started forgets its
+ * socket, and so does one whose peer reset it at a bad moment: it would stay open for ever, and no object of grpc-js leads to
+ * it. Node announces every socket on a public channel.
  */
-function watchSockets(): Disposable & { within<T>(work: () => Promise<T>): Promise<T>; destroy(): void } {
+function watchSockets(): Disposable & { within<T>(work: () => T): T } {
   const mine = new Set<Socket>();
   const onSocket = (message: unknown): void => {
-    if (whose.getStore() === mine) mine.add((message as { socket: Socket }).socket);
+    if (whose.getStore() !== mine) return;
+    const { socket } = message as { socket: Socket };
+    mine.add(socket);
+    socket.once('close', () => mine.delete(socket));
   };
   subscribe('net.client.socket', onSocket);
   return {
     within: (work) => whose.run(mine, work),
-    destroy: () => mine.forEach((socket) => void socket.destroy()),
-    [Symbol.dispose]: () => void unsubscribe('net.client.socket', onSocket),
+    [Symbol.dispose]() {
+      unsubscribe('net.client.socket', onSocket);
+      for (const socket of mine) socket.destroy();
+    },
   };
 }
 
@@ -342,11 +351,11 @@ async function probe({ host, port, context, proxy }: Target, signal: AbortSignal
   });
 }
 
-function openCall(client: Client, name: string): Link {
+/** `end`: the channel lives as long as its one call. */
+function openCall(client: Client, name: string, end: () => void): Link {
   const call = client.makeBidiStreamRequest<Uint8Array, Buffer>(PATH, asBuffer, asIs, new Metadata(), {});
   const link = callLink(call as unknown as Call, name, () => call.cancel());
-  // The channel lives as long as its one call.
-  call.on('status', () => client.close());
+  call.on('status', end);
   return link;
 }
 
