@@ -37,11 +37,13 @@ export async function parsl(seconds: number): Promise<Figures> {
   return figuresOf(found);
 }
 
-function figuresOf({ count, farfieldSeconds, best, shippedPerSecond }: ParslFound): Figures {
+function figuresOf({ count, farfieldSeconds, halves, best, shippedPerSecond }: ParslFound): Figures {
   const [ours, theirs] = [count / farfieldSeconds, count / best.seconds];
   return {
     'Farfield beside Parsl': { value: ours / theirs, unit: 'x', bar: 2, more: true },
     Farfield: { value: ours, unit: '/s' },
+    'Farfield, first half': { value: halves[0] ?? Number.NaN, unit: '/s' },
+    'Farfield, second half, after Parsl': { value: halves[1] ?? Number.NaN, unit: '/s' },
     'Parsl, best settings': { value: theirs, unit: '/s' },
     'Parsl, as shipped, a tenth of the tasks': { value: shippedPerSecond, unit: '/s' },
     tasks: { value: count, unit: '' },
