@@ -238,7 +238,7 @@ export function grpcDialler(options: GrpcDialOptions): Dialler {
       // once that nobody listens or that the CA is another one, which the next dialler should not wait ten seconds for.
       await probe(target, signal).catch((error: Error) => refuse(error.message, error));
       const client = clientOf(new URL(options.url).host, target);
-      const sockets = watchSockets();
+      const sockets = createSockets();
       const end = (): void => {
         client.close();
         sockets[Symbol.dispose]();
@@ -301,29 +301,37 @@ function ready(client: Client, signal: AbortSignal): Promise<void> {
   });
 }
 
-const whose = new AsyncLocalStorage<Set<Socket>>();
+interface Sockets extends Disposable {
+  within<T>(work: () => T): T;
+  add(socket: Socket): void;
+}
+
+const whose = new AsyncLocalStorage<Sockets>();
+// Node announces every socket of this process on a public channel.
+subscribe('net.client.socket', (message) => whose.getStore()?.add((message as { socket: Socket }).socket));
 
 /**
  * The sockets that a piece of work opens, which end with it. A channel that is closed before HTTP/2 has started forgets its
  * socket, and so does one whose peer reset it at a bad moment: it would stay open for ever, and no object of grpc-js leads to
- * it. Node announces every socket on a public channel.
+ * it. It may even dial once more after its end.
  */
-function watchSockets(): Disposable & { within<T>(work: () => T): T } {
-  const mine = new Set<Socket>();
-  const onSocket = (message: unknown): void => {
-    if (whose.getStore() !== mine) return;
-    const { socket } = message as { socket: Socket };
-    mine.add(socket);
-    socket.once('close', () => mine.delete(socket));
-  };
-  subscribe('net.client.socket', onSocket);
-  return {
-    within: (work) => whose.run(mine, work),
+function createSockets(): Sockets {
+  const open = new Set<Socket>();
+  let ended = false;
+  const self: Sockets = {
+    within: (work) => whose.run(self, work),
+    add(socket) {
+      open.add(socket);
+      socket.once('close', () => open.delete(socket));
+      // Announced before it connects, and a socket that connects is no longer destroyed.
+      if (ended) process.nextTick(() => socket.destroy());
+    },
     [Symbol.dispose]() {
-      unsubscribe('net.client.socket', onSocket);
-      for (const socket of mine) socket.destroy();
+      ended = true;
+      for (const socket of open) socket.destroy();
     },
   };
+  return self;
 }
 
 async function probe({ host, port, context, proxy }: Target, signal: AbortSignal): Promise<void> {

@@ -1,6 +1,7 @@
 /** Pilots' links over TLS: who is known by its certificate's digest, at which of several addresses, and what strangers may hold. */
 import { X509Certificate } from 'node:crypto';
 import { connect, createServer, type Server, type Socket } from 'node:net';
+import { pipeline } from 'node:stream';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { connect as tlsConnect } from 'node:tls';
 import t from 'tap';
@@ -198,9 +199,7 @@ t.test('a gRPC dial that is given up leaves no socket, whatever the peer does wi
     taken += 1;
     socket.on('error', () => undefined);
     if (taken > 1) return void held.push(socket.resume());
-    const back = connect(behind, '127.0.0.1');
-    back.on('error', () => undefined);
-    socket.pipe(back).pipe(socket);
+    pipeline(socket, connect(behind, '127.0.0.1'), socket, () => undefined);
   });
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
   const { port } = server.address() as { port: number };
