@@ -75,7 +75,8 @@ export class Blocks {
     this.#avoided = createAvoided(options.clock);
     this.#trouble = createSubmitTrouble({ breaker, retryMs, onPause: (ms) => this.#pause(ms) });
     const each = (job: string, act: (block: Block) => Promise<void>): void => {
-      for (const block of [...this.#blocks.values()]) if (block.job === job) this.#own(act(block));
+      // Not over a copy: a look at 1,000 jobs comes here 1,000 times.
+      for (const block of this.#blocks.values()) if (block.job === job) this.#own(act(block));
     };
     scheduler.onEnd((job, why, cause, end) =>
       each(job, (block) => this.#apply(block, 'sawEnded', { why, cause, end })),

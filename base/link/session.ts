@@ -11,8 +11,10 @@
  *  H2 Before the hello was verified, one frame of at most MAX_HELLO_BYTES is read, within `handshakeMs`.
  *  H3 Both sides name a range of versions; the highest common one holds. Without one, the side that notices says so
  *     (E_VERSION, which versions, who must upgrade) and ends the link. A build speaks its version and the one before.
- *  H4 Each side sends a ping each `heartbeatMs`; a peer from which nothing came for `missedBeats` beats is dead. Beats
- *     are counted, not subtracted from a clock: a process that was stopped for a minute wakes to one missed beat.
+ *  H4 Each side has a beat each `heartbeatMs`; a peer from which nothing came for `missedBeats` beats is dead. Beats are
+ *     counted, not subtracted from a clock: a process that was stopped for a minute wakes to one missed beat. A beat is a
+ *     ping, unless one of the peer's was answered since the last: then each has heard the other. The acceptor is ahead, so
+ *     that a healthy session has its pings alone.
  *  H5 Whatever else arrives counts as a sign of life; time that our own handler takes counts as silence of nobody.
  *
  * Who may connect, and which of two sessions of one key lives, is decided by the owner's callbacks.
@@ -84,7 +86,7 @@ export interface Session<M extends Dialect> {
   /** Says why and ends the link. */
   close(code: ErrorCode, message: string, retryAfterS?: number): void;
   readonly closed: Promise<SessionEnd>;
-  /** Milliseconds of the last ping and its answer; undefined before the first. */
+  /** Milliseconds of our last ping and its answer; undefined before the first, which a dialler seldom sends. */
   readonly roundTripMs: number | undefined;
 }
 
@@ -211,7 +213,8 @@ export async function acceptSession<M extends Dialect, P>(
     const protocol = negotiate(range, theirs);
     if (protocol === undefined) throw versionRefusal(range, theirs);
     const { welcome, peer } = await options.verify(hello, { nonce, protocol, link });
-    const session = createSession(options, times, opening.frames, [], protocol, welcome.sessionEpoch);
+    const facts = { protocol, epoch: welcome.sessionEpoch, leads: true };
+    const session = createSession(options, times, opening.frames, [], facts);
     session.send({ welcome: { ...welcome, protocol } } as M, 'control');
     session.flush();
     return { session, peer };
@@ -249,12 +252,18 @@ export async function dialSession<M extends Dialect>(
     if (welcome.protocol < range.min || welcome.protocol > range.max) {
       throw versionRefusal(range, { min: welcome.protocol, max: welcome.protocol });
     }
-    return {
-      session: createSession(options, times, opening.frames, rest, welcome.protocol, welcome.sessionEpoch),
-      welcome,
-    };
+    const facts = { protocol: welcome.protocol, epoch: welcome.sessionEpoch, leads: false };
+    return { session: createSession(options, times, opening.frames, rest, facts), welcome };
   });
 }
+
+/**
+ * Beats of a process fall into so many moments of a heartbeat. An agent of 500 pilots spends 4.4 % of a core on beats that come
+ * one by one, most of it on waking up, and half of that where they come together; one moment for all would be a stutter.
+ */
+const MOMENTS = 10;
+/** Of a heartbeat: how much sooner than the dialler's the acceptor's first beat is. */
+const AHEAD = 0.2;
 
 /** Pings, and the count of beats without a sign of life. */
 interface Heart<M> {
@@ -270,9 +279,13 @@ function createHeart<M extends Dialect>(
   clock: Clock,
   times: SessionTimes,
   outlet: Outlet<M>,
+  leads: boolean,
   onDead: () => void,
 ): Heart<M> {
+  const { heartbeatMs } = times;
   let silentBeats = 0;
+  /** A ping of the peer, since the last beat. */
+  let answered = false;
   let working = false;
   let ping = { id: 0, sentAt: 0 };
   let roundTripMs: number | undefined;
@@ -284,11 +297,18 @@ function createHeart<M extends Dialect>(
       onDead();
       return;
     }
-    ping = { id: ping.id + 1, sentAt: clock.mono() };
-    outlet.send({ ping: { id: ping.id } } as M, 'control');
-    timer = clock.after(times.heartbeatMs, beat);
+    if (!answered) {
+      ping = { id: ping.id + 1, sentAt: clock.mono() };
+      outlet.send({ ping: { id: ping.id } } as M, 'control');
+    }
+    answered = false;
+    timer = clock.after(untilBeat(heartbeatMs), beat);
   }
-  timer = clock.after(times.heartbeatMs, beat);
+  /** The last of the moments that are no more than so far away. */
+  function untilBeat(ms: number): number {
+    return ms - (clock.mono() % (heartbeatMs / MOMENTS));
+  }
+  timer = clock.after(untilBeat(leads ? heartbeatMs * (1 - AHEAD) : heartbeatMs), beat);
 
   return {
     heard() {
@@ -299,8 +319,10 @@ function createHeart<M extends Dialect>(
       silentBeats = 0;
     },
     answer(message) {
-      if (message.ping !== undefined) outlet.send({ pong: { id: message.ping.id } } as M, 'control');
-      else if (message.pong === undefined) return false;
+      if (message.ping !== undefined) {
+        outlet.send({ pong: { id: message.ping.id } } as M, 'control');
+        answered = true;
+      } else if (message.pong === undefined) return false;
       else if (message.pong.id === ping.id) roundTripMs = clock.mono() - ping.sentAt;
       return true;
     },
@@ -316,8 +338,7 @@ function createSession<M extends Dialect>(
   times: SessionTimes,
   frames: AsyncIterator<Uint8Array>,
   backlog: readonly M[],
-  protocol: number,
-  epoch: number,
+  { protocol, epoch, leads }: { readonly protocol: number; readonly epoch: number; readonly leads: boolean },
 ): Session<M> {
   const { link, codec, clock } = common;
   const outlet = createOutlet(link, codec);
@@ -337,7 +358,7 @@ function createSession<M extends Dialect>(
     finish({ kind: 'bye', by: 'self', code, message, retryAfterS }, code);
   }
 
-  const heart = createHeart(clock, times, outlet, () => {
+  const heart = createHeart(clock, times, outlet, leads, () => {
     finish(
       { kind: 'lost', reason: `nothing was heard for ${times.missedBeats} beats of ${times.heartbeatMs} ms` },
       'silent',

@@ -343,8 +343,63 @@ t.test('heartbeats keep an idle session alive, and measure the round trip', asyn
   const serving = [a.serve(() => {}), b.serve(() => {})].map((end) => end.then((e) => ends.push(e)));
   for (let s = 0; s < 600; s += 5) await clock.drive(5000);
   t.strictSame(ends, []);
-  t.type(a.roundTripMs, 'number');
+  t.type(b.roundTripMs, 'number');
   a.close('E_UNAVAILABLE', 'done');
+  await Promise.all(serving);
+});
+
+t.test('of two healthy sides the acceptor pings and the dialler answers, a beat each', async (t) => {
+  const clock = createManualClock();
+  const pair = memoryPair();
+  const sent = { a: 0, b: 0 };
+  const counting = (link: Link, side: 'a' | 'b'): Link => ({
+    ...link,
+    send(frame) {
+      sent[side] += 1;
+      return link.send(frame);
+    },
+  });
+  const { a, b } = await open(clock, counting(pair.dialled, 'a'), counting(pair.accepted, 'b'));
+  const serving = [a.serve(() => {}), b.serve(() => {})];
+  await clock.drive(10_000);
+  const before = { ...sent };
+  await clock.drive(100_000);
+  t.equal(sent.a - before.a, 20);
+  t.equal(sent.b - before.b, 20);
+  t.equal(a.roundTripMs, undefined, 'the dialler never had to ask');
+  a.close('E_UNAVAILABLE', 'done');
+  await Promise.all(serving);
+});
+
+t.test('sessions that began at different moments beat together', async (t) => {
+  const clock = createManualClock();
+  const beats = new Set<number>();
+  const serving: Promise<unknown>[] = [];
+  const sessions: { close: (code: 'E_UNAVAILABLE', message: string) => void }[] = [];
+  for (let k = 0; k < 50; k += 1) {
+    await clock.drive(97);
+    const pair = memoryPair();
+    let open_ = false;
+    const accepted: Link = {
+      ...pair.accepted,
+      send(frame) {
+        if (open_) beats.add(clock.mono());
+        return pair.accepted.send(frame);
+      },
+    };
+    const { a, b } = await open(clock, pair.dialled, accepted);
+    open_ = true;
+    serving.push(
+      a.serve(() => {}),
+      b.serve(() => {}),
+    );
+    sessions.push(a);
+  }
+  await clock.drive(10_000);
+  beats.clear();
+  await clock.drive(5000);
+  t.ok(beats.size <= 10, `${beats.size} moments for 50 sessions`);
+  for (const session of sessions) session.close('E_UNAVAILABLE', 'done');
   await Promise.all(serving);
 });
 
