@@ -122,6 +122,11 @@ function argsOf({ cwd }: CliContext, folder: string, options: CalibrateOptions):
   const file = out === undefined ? join(root, 'calibration.json') : resolve(cwd, out);
   if (write === true && file !== join(root, 'calibration.json'))
     throw usage('--write names calibration.json of the folder in model.json; leave --out away');
+  // Under the old digest every later start would refuse the model.
+  if (write !== true && file === namedCalibration(root))
+    throw usage(
+      `${file} is the calibration that model.json names: write elsewhere with --out FILE, or replace it and its name with --write`,
+    );
   return [
     'calibrate',
     ...['--model', root, '--input', placed(cwd, input), '--labels', placed(cwd, labels), '--out', file],
@@ -130,6 +135,19 @@ function argsOf({ cwd }: CliContext, folder: string, options: CalibrateOptions):
     ...(dataText === undefined ? [] : ['--data-text', dataText]),
     ...(variant === undefined ? [] : ['--variant', variant]),
   ];
+}
+
+/** Undefined where there is none, or no model.json that can be read: the runner says so. */
+function namedCalibration(folder: string): string | undefined {
+  try {
+    const model = JSON.parse(readFileSync(join(folder, 'model.json'), 'utf8')) as {
+      uncertainty?: { calibration?: { file?: unknown } };
+    };
+    const file = model.uncertainty?.calibration?.file;
+    return typeof file === 'string' ? join(folder, file) : undefined;
+  } catch {
+    return undefined;
+  }
 }
 
 /** FILE[:/dataset] with the file made absolute. */

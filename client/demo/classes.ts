@@ -8,26 +8,32 @@ export interface ReliabilityBin {
   readonly accuracy: number;
 }
 
+/** Null where no row decides it. */
+export type Figure = number | null;
+
 /** `rep.summary` of a classifier's job with truth. */
 export interface ClassReport {
   readonly score: 'class_probability';
   readonly n: number;
   readonly classes: readonly string[];
-  readonly accuracy: number;
+  readonly accuracy: Figure;
   readonly accuracyLimits: readonly [number, number];
-  readonly logLoss: number;
-  readonly brier: number;
-  readonly ece: number;
-  readonly commonest: { readonly name: string; readonly accuracy: number };
+  readonly logLoss: Figure;
+  readonly brier: Figure;
+  readonly ece: Figure;
+  readonly commonest: { readonly name: string; readonly accuracy: Figure };
   readonly confusion?: readonly (readonly number[])[];
   readonly reliability: readonly ReliabilityBin[];
   readonly groups?: {
     readonly by: string;
-    readonly bins: readonly { from: number; to?: number; n: number; accuracy: number; logLoss: number }[];
+    readonly bins: readonly { from: number; to?: number; n: number; accuracy: Figure; logLoss: Figure }[];
   };
 }
 
-const percent = (value: number): string => `${(100 * value).toFixed(1)} %`;
+export const percent = (value: Figure): string => (value === null ? 'none' : `${(100 * value).toFixed(1)} %`);
+
+/** Four decimals; a word where there is no number. */
+export const fixed = (value: Figure): string => value?.toFixed(4) ?? 'none';
 
 /** The table that the demo ends with. */
 export function renderClassTable(report: ClassReport, rowsWord: string): string {
@@ -36,9 +42,9 @@ export function renderClassTable(report: ClassReport, rowsWord: string): string 
     [`${rowsWord} compared`, String(report.n)],
     ['accuracy', `${percent(report.accuracy)}  (${percent(low)} to ${percent(high)}, 95 %)`],
     [`always "${report.commonest.name}"`, percent(report.commonest.accuracy)],
-    ['log loss', report.logLoss.toFixed(4)],
-    ['Brier score', report.brier.toFixed(4)],
-    ['calibration error', report.ece.toFixed(4)],
+    ['log loss', fixed(report.logLoss)],
+    ['Brier score', fixed(report.brier)],
+    ['calibration error', fixed(report.ece)],
   ];
   for (const { from, to, n, accuracy } of report.groups?.bins ?? []) {
     rows.push([

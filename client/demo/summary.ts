@@ -1,5 +1,12 @@
 /** The runner's report on a job, as the demo reads it, and its rendering for a terminal. */
-import { type ClassReport, renderClassTable, renderConfusion, renderReliability } from './classes.ts';
+import {
+  type ClassReport,
+  type Figure,
+  fixed,
+  renderClassTable,
+  renderConfusion,
+  renderReliability,
+} from './classes.ts';
 
 export interface ErrorHistogram {
   readonly lowest: number;
@@ -12,19 +19,19 @@ export interface L2Report {
   readonly score?: 'l2';
   readonly n: number;
   readonly units: string;
-  readonly mean: number;
-  readonly std: number;
-  readonly p50: number;
-  readonly p75: number;
-  readonly p95: number;
-  readonly p995: number;
-  readonly bias: Readonly<Record<string, number>>;
+  readonly mean: Figure;
+  readonly std: Figure;
+  readonly p50: Figure;
+  readonly p75: Figure;
+  readonly p95: Figure;
+  readonly p995: Figure;
+  readonly bias: Readonly<Record<string, Figure>>;
   readonly histogram: ErrorHistogram;
   readonly groups?: {
     readonly by: string;
-    readonly bins: readonly { from: number; to?: number; n: number; mean: number; p95: number }[];
+    readonly bins: readonly { from: number; to?: number; n: number; mean: Figure; p95: Figure }[];
   };
-  readonly baselines?: Readonly<Record<string, { readonly mean: number; readonly p95: number }>>;
+  readonly baselines?: Readonly<Record<string, { readonly mean: Figure; readonly p95: Figure }>>;
 }
 
 /** What the runner compared by: the model's declaration decides. */
@@ -32,31 +39,30 @@ export type Report = L2Report | ClassReport;
 
 /** Everything that the terminal shows of a job with truth. */
 export function renderReport(report: Report, rowsWord: string): string {
+  if (report.n === 0) return '  no row has both an answer and a truth that are numbers: nothing was compared';
   return report.score === 'class_probability'
     ? [renderClassTable(report, rowsWord), renderConfusion(report), renderReliability(report.reliability)].join('\n\n')
     : `${renderTable(report, rowsWord)}\n\n${renderHistogram(report.histogram, report.units)}`;
 }
 
-const px = (value: number): string => value.toFixed(4);
-
 function renderTable(report: L2Report, rowsWord: string): string {
   const rows: [string, string][] = [
     [`${rowsWord} compared`, String(report.n)],
-    [`mean (${report.units})`, px(report.mean)],
-    ['std', px(report.std)],
-    ['P50', px(report.p50)],
-    ['P75', px(report.p75)],
-    ['P95', px(report.p95)],
-    ['P99.5', px(report.p995)],
-    ...Object.entries(report.bias).map(([axis, value]): [string, string] => [`bias ${axis}`, px(value)]),
+    [`mean (${report.units})`, fixed(report.mean)],
+    ['std', fixed(report.std)],
+    ['P50', fixed(report.p50)],
+    ['P75', fixed(report.p75)],
+    ['P95', fixed(report.p95)],
+    ['P99.5', fixed(report.p995)],
+    ...Object.entries(report.bias).map(([axis, value]): [string, string] => [`bias ${axis}`, fixed(value)]),
     ...Object.entries(report.baselines ?? {}).map(([name, { mean, p95 }]): [string, string] => [
       `${words(name)}: mean / P95`,
-      `${px(mean)} / ${px(p95)}`,
+      `${fixed(mean)} / ${fixed(p95)}`,
     ]),
   ];
   const groups = (report.groups?.bins ?? []).map(({ from, to, n, mean, p95 }): [string, string] => [
     `  ${from}${to === undefined ? '+' : `-${to - 1}`} ${words(report.groups?.by ?? '')}`,
-    `${px(mean)} / ${px(p95)}  (${n})`,
+    `${fixed(mean)} / ${fixed(p95)}  (${n})`,
   ]);
   if (groups.length > 0) rows.push(['mean / P95 (rows) by group', ''], ...groups);
   const width = Math.max(...rows.map(([name]) => name.length));

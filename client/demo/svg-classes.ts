@@ -1,6 +1,6 @@
 /** Pictures of a classifier's job as SVG text: curves with the probabilities found, the confusion matrix, the reliability. */
 import type { ModelView } from '#protos/model.ts';
-import type { ClassReport } from './classes.ts';
+import { type ClassReport, fixed, percent } from './classes.ts';
 import { escaped, SMALL_STYLE, STYLE, svg } from './svg.ts';
 
 /** Found and true, told apart by more than colour: filled bars, and an outlined name. */
@@ -119,7 +119,7 @@ function bars({ answer, truth }: CurvePicture, columns: readonly string[], left:
 
 /** Rows add up to their true class: a cell's shade is the part of its row. */
 export function confusionSvg({ classes, confusion, n, accuracy }: ClassReport, rowsWord: string): string {
-  const title = `${n.toLocaleString('en')} ${rowsWord}, ${(100 * accuracy).toFixed(1)} % right`;
+  const title = `${n.toLocaleString('en')} ${rowsWord}, ${percent(accuracy)} right`;
   if (confusion === undefined) return svg(320, 40, title, `<text x="10" y="24" ${STYLE}>${escaped(title)}</text>`);
   const cell = 52;
   const left = 84;
@@ -177,7 +177,7 @@ export function reliabilitySvg({ reliability, ece, n }: ClassReport, rowsWord: s
   ]);
   const body = [
     `<text x="16" y="22" ${STYLE} font-weight="bold">${escaped(title)}</text>`,
-    `<text x="16" y="42" ${STYLE}>numbers: rows; bars: two standard errors; calibration error ${ece.toFixed(3)}</text>`,
+    `<text x="16" y="42" ${STYLE}>numbers: rows; bars: two standard errors; calibration error ${fixed(ece)}</text>`,
     `<rect x="${left}" y="${top}" width="${side}" height="${side}" fill="none" stroke="#222"/>`,
     `<path d="M${x(0)} ${y(0)}L${x(1)} ${y(1)}" stroke="${TRUE}" stroke-dasharray="6 3"/>`,
     ...ticks,

@@ -1,4 +1,5 @@
 /** Pictures as SVG text: an error histogram, and images with true and predicted places. No library, no script inside. */
+import type { Figure } from './classes.ts';
 import { bars, type ErrorHistogram } from './summary.ts';
 
 const FONT = 'font-family="sans-serif" fill="#222"';
@@ -20,8 +21,8 @@ ${body}
 }
 
 export interface Marks {
-  readonly mean: number;
-  readonly p95: number;
+  readonly mean: Figure;
+  readonly p95: Figure;
 }
 
 /** Errors on a logarithmic axis, with the mean and the 95th percentile marked. */
@@ -51,8 +52,8 @@ export function histogramSvg(histogram: ErrorHistogram, units: string, marks: Ma
     (part) =>
       `<text x="${left - 6}" y="${y(part * most) + 4}" text-anchor="end" ${STYLE}>${Math.round(part * most)}</text>`,
   );
-  const mark = (value: number, name: string, row: number): string =>
-    value > 0
+  const mark = (value: Figure, name: string, row: number): string =>
+    value !== null && value > 0
       ? `<line x1="${x(value).toFixed(1)}" x2="${x(value).toFixed(1)}" y1="${top}" y2="${top + height}" stroke="#cc3311" stroke-dasharray="${row === 0 ? '6 3' : '2 3'}"/><text x="${(x(value) + 4).toFixed(1)}" y="${top + 12 + 15 * row}" ${STYLE}>${name} ${value.toFixed(3)} ${units}</text>`
       : '';
   const body = [

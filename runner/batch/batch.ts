@@ -268,6 +268,7 @@ async function compute(options: BatchOptions, parts: BatchParts, plan: Plan, mus
         }),
     });
     const { path, rep, statistics } = await pass.run();
+    for (const note of rep.uncertainty?.notes ?? []) parts.tell({ event: 'note', note });
     try {
       await commitShard(options, plan, { path, rep, statistics, labels }, mustBeGood);
     } catch (reason) {

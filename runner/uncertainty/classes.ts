@@ -14,7 +14,7 @@
  */
 import { FarfieldError } from '#kernel/errors.ts';
 import { wilsonLimits } from './conformal.ts';
-import { groupOf } from './l2.ts';
+import { type Figure, groupOf } from './l2.ts';
 
 /** What a job's truth was found to be: the columns' names, and the feature that rows are grouped by. */
 export interface ClassShape {
@@ -37,8 +37,8 @@ export interface ClassGroup {
   readonly from: number;
   readonly to?: number;
   readonly n: number;
-  readonly accuracy: number;
-  readonly logLoss: number;
+  readonly accuracy: Figure;
+  readonly logLoss: Figure;
 }
 
 /** Rows whose highest probability lies in one tenth of [0, 1]. */
@@ -55,14 +55,14 @@ export interface ClassSummary {
   readonly score: 'class_probability';
   readonly n: number;
   readonly classes: readonly string[];
-  readonly accuracy: number;
+  readonly accuracy: Figure;
   /** Wilson's limits of 95 %. */
   readonly accuracyLimits: readonly [number, number];
-  readonly logLoss: number;
-  readonly brier: number;
-  readonly ece: number;
+  readonly logLoss: Figure;
+  readonly brier: Figure;
+  readonly ece: Figure;
   /** What the best constant answer would reach: a classifier that does not beat it has learnt nothing. */
-  readonly commonest: { readonly name: string; readonly accuracy: number };
+  readonly commonest: { readonly name: string; readonly accuracy: Figure };
   /** confusion[true][predicted], rows; left out where there are too many classes for a receipt. */
   readonly confusion?: readonly (readonly number[])[];
   readonly reliability: readonly ReliabilityBin[];
@@ -156,13 +156,19 @@ export class ClassCollector {
     const confusion = classes.map((_, i) => [...this.#confusion.subarray(i * columns, (i + 1) * columns)]);
     const of = confusion.map((row) => row.reduce((sum, count) => sum + count, 0));
     const most = of.indexOf(Math.max(...of));
-    const reliability = this.#bins.map((bin, i) => ({
-      from: i / BINS,
-      to: (i + 1) / BINS,
-      n: bin.n,
-      confidence: part(bin.confidence, bin.n),
-      accuracy: part(bin.right, bin.n),
-    }));
+    const reliability = this.#bins.flatMap(({ n, confidence, right }, i) =>
+      n === 0
+        ? []
+        : [
+            {
+              from: i / BINS,
+              to: (i + 1) / BINS,
+              n,
+              confidence: rounded(confidence / n),
+              accuracy: rounded(right / n),
+            },
+          ],
+    );
     const apart = reliability.reduce((sum, bin) => sum + bin.n * Math.abs(bin.confidence - bin.accuracy), 0);
     return {
       score: 'class_probability',
@@ -175,7 +181,7 @@ export class ClassCollector {
       ece: part(apart, n),
       commonest: { name: classes[most] as string, accuracy: part(of[most] as number, n) },
       ...(columns > MAX_CONFUSION_CLASSES ? {} : { confusion }),
-      reliability: reliability.filter((bin) => bin.n > 0),
+      reliability,
       ...(groups === undefined ? {} : { groups: { by: groups.by, bins: this.#groupSummaries(groups.edges) } }),
     };
   }
@@ -194,12 +200,15 @@ export class ClassCollector {
   }
 }
 
-/** Seven significant digits, as in the L2 summary; 0 beside n = 0. */
-function part(sum: number, n: number): number {
-  return n === 0 ? 0 : Number((sum / n).toPrecision(7));
-}
+/** Seven significant digits, as in the L2 summary. */
+const rounded = (value: number): number => Number(value.toPrecision(7));
 
+/** Null where there are no rows, as in the L2 summary. */
+const part = (sum: number, n: number): Figure => (n === 0 ? null : rounded(sum / n));
+
+/** Of no rows: anything is possible. */
 function limitsOf(right: number, n: number): readonly [number, number] {
+  if (n === 0) return [0, 1];
   const [low, high] = wilsonLimits(right, n, Z);
-  return [part(low, 1), part(high, 1)];
+  return [rounded(low), rounded(high)];
 }

@@ -15,7 +15,7 @@ export function conformalRank(n: number, level: number): number {
 
 /** Fewest calibration rows with which a level has a finite radius. */
 export function rowsForLevel(level: number): number {
-  return Math.ceil(level / (1 - level) - 1e-9);
+  return Math.ceil((level / (1 - level)) * (1 - 1e-9));
 }
 
 /** Expected coverage and its limits over m new rows, for n calibration rows: the part of rows inside the radius. */

@@ -6,7 +6,8 @@
  *     at the end:                const trust = verdict.judge(calibration, judge.statistics());
  *
  * Invariants
- *  R1 A row without a radius (in no group, not finite, too few calibration rows) has an infinite one, never a small one.
+ *  R1 A row without a radius (no answer, in no group, too few calibration rows) has an infinite one, never a small one. No
+ *     answer is what comes of a sample that is constant or not finite, and an answer outside its bounds or not a number.
  *  R2 Flags are added, never cleared; nothing removes a row.
  */
 import type { Model } from '#protos/model.ts';
@@ -27,6 +28,8 @@ const LEVELS = [0.9, 0.95];
 const AUDITED = 0.95;
 /** A p-value below it flags the row. */
 const OUTLIER = 0.001;
+/** R1 */
+const NO_ANSWER = FLAGS.non_finite | FLAGS.constant | FLAGS.out_of_bounds;
 /** Group of a row that is in none. */
 export const NO_GROUP = 255;
 
@@ -150,7 +153,7 @@ class Judge implements RowJudge {
     const { length } = this.levels;
     for (let row = 0; row < rows; row++) {
       const found = this.#edges === undefined ? 0 : groupOf(this.#edges, features[row] as number);
-      const dead = ((flags[row] as number) & FLAGS.non_finite) !== 0;
+      const dead = ((flags[row] as number) & NO_ANSWER) !== 0;
       const index = dead || found < 0 ? none : found;
       if (this.#groups.length > 0) this.#groups[index] = (this.#groups[index] as number) + 1;
       group[row] = index === none && (none > 0 || dead) ? NO_GROUP : index;

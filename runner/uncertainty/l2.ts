@@ -9,6 +9,7 @@
  *  L1 Rows whose prediction or truth is not finite enter no statistic; they are counted in `flagged`.
  *  L2 Everything but the quantiles merges exactly (`moments`, `counts`); quantiles are exact while all errors are kept.
  *  L3 The summary says nothing of rows without truth: n is the number of rows that were compared.
+ *  L4 What no row decides is null, never 0: a mean error of 0 is what a perfect model has.
  */
 import { countInto, emptyCounts, type Histogram, histogramOf } from './histogram.ts';
 import { type Moments, mergeMoments, momentsOf, NO_MOMENTS, rootMeanSquare, standardDeviation } from './moments.ts';
@@ -48,34 +49,37 @@ export interface L2Block {
   readonly baselines: readonly Float32Array[];
 }
 
+/** L4 */
+export type Figure = number | null;
+
 export interface GroupSummary {
   /** Lower edge, and the next group's (absent in the last). */
   readonly from: number;
   readonly to?: number;
   readonly n: number;
-  readonly mean: number;
-  readonly std: number;
-  readonly p50: number;
-  readonly p95: number;
+  readonly mean: Figure;
+  readonly std: Figure;
+  readonly p50: Figure;
+  readonly p95: Figure;
 }
 
 /** What `rep.summary` says of accuracy; all lengths in `units`. */
 export interface L2Summary {
   readonly n: number;
   readonly units: string;
-  readonly mean: number;
-  readonly std: number;
-  readonly rms: number;
-  readonly p50: number;
-  readonly p75: number;
-  readonly p95: number;
-  readonly p995: number;
-  readonly max: number;
-  readonly bias: Readonly<Record<string, number>>;
-  readonly sd: Readonly<Record<string, number>>;
+  readonly mean: Figure;
+  readonly std: Figure;
+  readonly rms: Figure;
+  readonly p50: Figure;
+  readonly p75: Figure;
+  readonly p95: Figure;
+  readonly p995: Figure;
+  readonly max: Figure;
+  readonly bias: Readonly<Record<string, Figure>>;
+  readonly sd: Readonly<Record<string, Figure>>;
   readonly histogram: Histogram;
   readonly groups?: { readonly by: string; readonly bins: readonly GroupSummary[] };
-  readonly baselines?: Readonly<Record<string, { readonly n: number; readonly mean: number; readonly p95: number }>>;
+  readonly baselines?: Readonly<Record<string, { readonly n: number; readonly mean: Figure; readonly p95: Figure }>>;
 }
 
 /** Collects blocks; cheap enough to run on every job that has truth (2 ms for 13,799 rows). */
@@ -112,25 +116,25 @@ export class L2Collector {
     const { axes, units, groups, baselines } = this.#shape;
     const { moments, max, quantiles } = this.#overall;
     const [p50, p75, p95, p995] = quantiles.at([0.5, 0.75, 0.95, 0.995]).map(rounded) as [
-      number,
-      number,
-      number,
-      number,
+      Figure,
+      Figure,
+      Figure,
+      Figure,
     ];
-    const perAxis = (f: (m: Moments) => number): Record<string, number> =>
-      Object.fromEntries(axes.map((name, i) => [name, rounded(f(this.#axes[i] as Moments))]));
+    const perAxis = (f: (m: Moments) => number): Record<string, Figure> =>
+      Object.fromEntries(axes.map((name, i) => [name, ofMoments(f, this.#axes[i] as Moments)]));
     return {
       n: moments.n,
       units,
-      mean: rounded(moments.mean),
-      std: rounded(standardDeviation(moments)),
-      rms: rounded(rootMeanSquare(moments)),
+      mean: ofMoments(meanOf, moments),
+      std: ofMoments(standardDeviation, moments),
+      rms: ofMoments(rootMeanSquare, moments),
       p50,
       p75,
       p95,
       p995,
-      max: rounded(max),
-      bias: perAxis((m) => m.mean),
+      max: moments.n === 0 ? null : rounded(max),
+      bias: perAxis(meanOf),
       sd: perAxis(standardDeviation),
       histogram: histogramOf(this.#counts),
       ...(groups === undefined ? {} : { groups: { by: groups.by, bins: this.#groupSummaries(groups.edges) } }),
@@ -151,14 +155,14 @@ export class L2Collector {
 
   #groupSummaries(edges: readonly number[]): GroupSummary[] {
     return this.#groups.map((group, i) => {
-      const [p50, p95] = group.quantiles.at([0.5, 0.95]).map(rounded) as [number, number];
+      const [p50, p95] = group.quantiles.at([0.5, 0.95]).map(rounded) as [Figure, Figure];
       const next = edges[i + 1];
       return {
         from: edges[i] as number,
         ...(next === undefined ? {} : { to: next }),
         n: group.moments.n,
-        mean: rounded(group.moments.mean),
-        std: rounded(standardDeviation(group.moments)),
+        mean: ofMoments(meanOf, group.moments),
+        std: ofMoments(standardDeviation, group.moments),
         p50,
         p95,
       };
@@ -166,13 +170,13 @@ export class L2Collector {
   }
 
   /** Keys in camel case, as everywhere in JSON that programs read. */
-  #baselineSummaries(): Record<string, { n: number; mean: number; p95: number }> {
+  #baselineSummaries(): Record<string, { n: number; mean: Figure; p95: Figure }> {
     return Object.fromEntries(
       this.#baselines.map((sample, i) => [
         camelCase(this.#shape.baselines[i] as string),
         {
           n: sample.moments.n,
-          mean: rounded(sample.moments.mean),
+          mean: ofMoments(meanOf, sample.moments),
           p95: rounded(sample.quantiles.at([0.95])[0] as number),
         },
       ]),
@@ -216,10 +220,14 @@ function distances(
   };
 }
 
-/** Seven significant digits: what FP32 predictions carry. Keeps the summary small; NaN (no rows) becomes 0 beside n = 0. */
-function rounded(value: number): number {
-  return Number.isFinite(value) ? Number(value.toPrecision(7)) : 0;
+/** Seven significant digits: what FP32 predictions carry. Keeps the summary small. L4 */
+function rounded(value: number): Figure {
+  return Number.isFinite(value) ? Number(value.toPrecision(7)) : null;
 }
+
+/** L4: of no rows all moments are 0. */
+const ofMoments = (f: (m: Moments) => number, m: Moments): Figure => (m.n === 0 ? null : rounded(f(m)));
+const meanOf = (m: Moments): number => m.mean;
 
 function camelCase(name: string): string {
   return name.replace(/_([a-z])/g, (_, letter: string) => letter.toUpperCase());

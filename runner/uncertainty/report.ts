@@ -1,5 +1,6 @@
 /** What a result says of its uncertainty: to the caller (`rep.uncertainty`, `rep.trust`), and as attributes of the file. */
 import type { OpenCalibration } from './calibration.ts';
+import { rowsForLevel } from './conformal.ts';
 import type { RowJudge } from './judge.ts';
 import { judge, type Trust } from './verdict.ts';
 
@@ -20,6 +21,8 @@ export interface UncertaintyReport {
   /** Named where the calibration is of another variant than the one that ran. */
   readonly calibratedVariant?: string;
   readonly symmetry?: { readonly rows: number; readonly unstable: number };
+  /** Why radii are infinite that were asked for; absent where none is. */
+  readonly notes?: readonly string[];
 }
 
 /** In words, for people and for the file's attribute. */
@@ -44,6 +47,7 @@ export function reportUncertainty(
       return Number.isFinite(radius) ? Number(radius.toPrecision(7)) : null;
     });
   const bins = value.groups?.bins;
+  const notes = tooFew(calibration, rows.levels);
   return {
     calibration: digest,
     data: value.data.name,
@@ -57,7 +61,25 @@ export function reportUncertainty(
         : bins.map(({ from, scores }, i) => ({ from, n: scores.n, radius: radii(i) })),
     ...(value.variant.sha256 === variantSha256 ? {} : { calibratedVariant: value.variant.name }),
     ...(symmetry === null ? {} : { symmetry: { rows: symmetry.rows, unstable: symmetry.unstable } }),
+    ...(notes.length === 0 ? {} : { notes }),
   };
+}
+
+/** One sentence a level that some group has too few calibration rows for. */
+function tooFew({ value }: OpenCalibration, levels: readonly number[]): string[] {
+  const { bins = undefined, by } = value.groups ?? {};
+  return levels.flatMap((level) => {
+    const needs = rowsForLevel(level);
+    const short = (bins ?? [{ from: 0, scores: value.scores }]).filter(({ scores }) => scores.n < needs);
+    if (short.length === 0) return [];
+    const where =
+      bins === undefined
+        ? `has ${value.n}`
+        : `has ${short.map(({ from, scores }) => `${scores.n} from ${from}`).join(', ')} ${by ?? ''}`.trimEnd();
+    return [
+      `level ${level} needs ${needs} calibration rows in each group, and the calibration ${where}: the radius there is infinite`,
+    ];
+  });
 }
 
 /** The job's own verdict, with digits enough to read. */

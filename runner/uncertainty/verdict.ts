@@ -6,7 +6,7 @@
  *     coverage of the 95 % radius, upper limit            < .95                         < .90
  *     audit: rows beyond the radius                       1 % critical value            twice running
  *     rows with p < .001                                  > .5 %                        > 2 %
- *     rows without a radius                               > .5 %                        > 2 %
+ *     rows without a radius                               > .5 %                        > 2 %; > 50 % alone
  *     drift: largest W1/sigma or PSI, debiased            >= .1                         >= .25
  *     symmetry: median spread over the reference's        > 1.25                        > 1.5
  *
@@ -14,7 +14,8 @@
  * the reference's beyond what chance explains. Limits of labelled signals are at 99 %.
  *
  * Invariants
- *  V1 Unlabelled signals reach NOT_TRUSTED only if two of them agree; what one says alone is WATCH.
+ *  V1 Unlabelled signals reach NOT_TRUSTED only if two of them agree; what one says alone is WATCH. But where most rows have
+ *     no answer, or none whose error is known, there is nothing to trust: that is no suspicion.
  *  V2 Unlabelled signals say that inputs are unlike the reference, never that answers are wrong; their absence proves nothing.
  *  V3 Too few rows are said to be too few: UNKNOWN, never TRUSTED.
  */
@@ -37,7 +38,7 @@ export const REASON_TEXT = {
   coverage: 'part of labelled rows inside their 95 % radius',
   audit: 'labelled rows beyond their radius, above what chance explains',
   ood: 'part of rows unlike the reference (p < .001)',
-  no_radius: 'part of rows for which no error is known: nothing to locate, or in no group of the calibration',
+  no_radius: 'part of rows for which no error is known: without an answer, or in no group of the calibration',
   drift_psi: 'inputs are distributed unlike the reference (PSI, debiased)',
   drift_w1: 'inputs are distributed unlike the reference (W1 over sigma, debiased)',
   symmetry: 'predictions under symmetries disagree more than in the calibration (ratio of medians)',
@@ -65,6 +66,8 @@ export interface Trust {
 export const TRUST_LIMITS = {
   ood: [0.005, 0.02],
   noRadius: [0.005, 0.02],
+  /** V1 */
+  mostRows: 0.5,
   drift: [0.1, 0.25],
   symmetry: [1.25, 1.5],
   coverage: [0.95, 0.9],
@@ -84,7 +87,8 @@ const Z99 = 2.575829;
 const CHANCE = 1e-4;
 
 interface Finding {
-  readonly labelled: boolean;
+  /** Severe, it is NOT_TRUSTED alone (V1). */
+  readonly decides: boolean;
   readonly signal: string;
   readonly severe: boolean;
   readonly reason: Reason;
@@ -108,8 +112,8 @@ export function judge(
     ...symmetryFindings(value, statistics, limits),
   ];
   const reasons = findings.map(({ reason }) => reason);
-  const unlabelled = new Set(findings.filter((f) => !f.labelled && f.severe).map(({ signal }) => signal));
-  const wrong = findings.some((f) => f.labelled && f.severe) || unlabelled.size >= 2;
+  const unlabelled = new Set(findings.filter((f) => !f.decides && f.severe).map(({ signal }) => signal));
+  const wrong = findings.some((f) => f.decides && f.severe) || unlabelled.size >= 2;
   if (wrong) return { state: 'NOT_TRUSTED', reasons, reference_digest: digest };
   if (findings.length > 0) return { state: 'WATCH', reasons, reference_digest: digest };
   const labelled = (statistics.scores?.n ?? 0) >= limits.labelledRows;
@@ -128,7 +132,7 @@ function labelledFindings(c: Calibration, { scores }: UncertaintyStatistics, lim
   const { n, moments, bounded, beyond, aboveReference, aboveLimit } = scores;
   const found: Finding[] = [];
   const add = (severe: boolean, code: ReasonCode, value: number, limit: number, reference: number): void =>
-    void found.push({ labelled: true, signal: code, severe, reason: { code, value, limit, reference } });
+    void found.push({ decides: true, signal: code, severe, reason: { code, value, limit, reference } });
   const { mean, std, p95Limits } = c.summary;
   const low = moments.mean - (Z99 * standardDeviation(moments)) / Math.sqrt(n);
   const limit = mean + (Z99 * std) / Math.sqrt(c.n);
@@ -163,10 +167,11 @@ function shareFindings(c: Calibration, s: UncertaintyStatistics, limits: TrustLi
     if (of === 0 || n / of <= watch || binomialTail(n, of, 0.001) >= CHANCE) return;
     const bad = n / of > severe;
     const reason = { code, value: n / of, limit: bad ? severe : watch, reference: code === 'ood' ? 0.001 : 0 };
-    found.push({ labelled: false, signal: code, severe: bad, reason });
+    found.push({ decides: code === 'no_radius' && n / of > limits.mostRows, signal: code, severe: bad, reason });
   };
   if (c.reference !== undefined) share('ood', s.outliers.below, s.outliers.n, limits.ood);
-  const dead = (s.flags.non_finite ?? 0) + (s.flags.constant ?? 0);
+  // A model without groups counts flags alone, of which a row may have two.
+  const dead = Math.max((s.flags.non_finite ?? 0) + (s.flags.constant ?? 0), s.flags.out_of_bounds ?? 0);
   share('no_radius', Math.max(dead, s.groups.at(-1) ?? 0), s.rows, limits.noRadius);
   return found;
 }
@@ -187,7 +192,7 @@ function driftFindings(c: Calibration, drift: readonly DriftCounts[], limits: Tr
     if (worst.value < watch) continue;
     const bad = worst.value >= severe;
     const reason = { code, value: worst.value, limit: bad ? severe : watch, reference: 0, feature: worst.feature };
-    found.push({ labelled: false, signal: 'drift', severe: bad, reason });
+    found.push({ decides: false, signal: 'drift', severe: bad, reason });
   }
   return found;
 }
@@ -200,7 +205,7 @@ function symmetryFindings(c: Calibration, { symmetry }: UncertaintyStatistics, l
   if (!(value > watch)) return [];
   const bad = value > severe;
   const reason = { code: 'symmetry', value, limit: bad ? severe : watch, reference: 1 } as const;
-  return [{ labelled: false, signal: 'symmetry', severe: bad, reason }];
+  return [{ decides: false, signal: 'symmetry', severe: bad, reason }];
 }
 
 const note = (code: ReasonCode, value: number, limit: number): Reason => ({ code, value, limit, reference: 0 });

@@ -80,6 +80,10 @@ t.test(
     const again = await farfield(...CALIBRATE, '--labels', `${SPECTRA}:/label`, '--out', 'second.json');
     t.equal(again.code, EXIT.ok, again.stderr);
     t.match(again.stdout, /90 %/, 'people read the radii');
+    const over = await farfield(...CALIBRATE, '--labels', `${SPECTRA}:/label`);
+    t.equal(over.code, EXIT.usage, 'the file that model.json names by its digest is not replaced alone');
+    t.match(over.stderr, /--out FILE.*--write/);
+    t.strictSame(readFileSync(join(model, 'calibration.json')), written);
   },
 );
 

@@ -209,12 +209,16 @@ t.test('a job has radii, groups, p-values and a verdict; bad rows are flagged an
     args: [file('patches', 'hdf5', input, '/patches'), file('truth', 'hdf5', data, '/true_xy')],
     outDir,
     maxInlineBytes: 0,
-    uncertainty: { method: 'symmetry', samples: 200, level: 0.99 },
+    uncertainty: { method: 'symmetry', samples: 200, level: 0.9999 },
   });
   t.match(done.rep, {
     trust: { state: String },
-    uncertainty: { n: 20_000, bounds: /true value/, levels: [0.9, 0.95, 0.99] },
+    uncertainty: { n: 20_000, bounds: /true value/, levels: [0.9, 0.95, 0.9999] },
   });
+  t.match(
+    (done.rep as { uncertainty: { notes: string[] } }).uncertainty.notes.join(),
+    /level 0.9999 needs 9999 calibration rows in each group.*from 3.*infinite/,
+  );
   using opened = Hdf5File.open(library, done.result?.path as string, 'x');
   const read = (name: string): Float64Array => {
     using dataset = opened.dataset(name);
@@ -222,12 +226,12 @@ t.test('a job has radii, groups, p-values and a verdict; bad rows are flagged an
   };
   const [radius, group, p, flags] = [read('/uq/radius'), read('/uq/group'), read('/uq/ood_p'), read('/flags')];
   t.equal(radius.length, ROWS * 3);
-  t.same([...radius.slice(0, 6)], Array(6).fill(Infinity), 'not finite, empty: no radius is known');
-  t.same([group[0], group[1]], [255, 255]);
+  t.same([...radius.slice(0, 9)], Array(9).fill(Infinity), 'not finite, empty, constant: no radius is known');
+  t.same([...group.slice(0, 3)], [255, 255, 255]);
   t.ok(Number.isNaN(p[0]), 'inputs that are not numbers have no p-value');
   t.same([(flags[0] ?? 0) & 4, (flags[1] ?? 0) & 8, (flags[2] ?? 0) & 8, (flags[3] ?? 0) & 64], [4, 8, 8, 64]);
   t.equal((flags[2] ?? 0) & 1, 1, 'a constant patch is unlike the reference');
-  t.ok(radius.slice(12).every((r) => r > 0 && r < 2));
+  t.ok(radius.slice(12).every((r, i) => (i % 3 === 2 ? r === Infinity : r > 0 && r < 2)));
   t.equal(read('/uq/tta_rows').length, 200);
 });
 

@@ -108,6 +108,8 @@ t.test('the verdict follows its table: one unlabelled signal warns, two agree', 
   t.equal(end(job(1000, 0, { outliers: { n: 1000, below: 30 } })), 'WATCH ood');
   t.equal(end(job(1000, 1, { outliers: { n: 1000, below: 30 } })), 'NOT_TRUSTED ood drift_psi drift_w1');
   t.equal(end(job(1000, 0, { flags: { non_finite: 100 } })), 'WATCH no_radius');
+  t.equal(end(job(1000, 0, { flags: { non_finite: 600 } })), 'NOT_TRUSTED no_radius', 'most have no answer at all');
+  t.equal(end(job(1000, 0, { flags: { out_of_bounds: 600 } })), 'NOT_TRUSTED no_radius');
   t.equal(end(job(100, 0)), 'UNKNOWN too_few_rows');
   t.equal(judge(undefined, job(1000, 0)).state, 'UNKNOWN');
 });
