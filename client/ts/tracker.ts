@@ -43,7 +43,7 @@ export interface Ticket {
   all(): Promise<readonly Outcome[]>;
   /** One item's outcome. */
   item(i: number): Promise<Outcome>;
-  /** Called with what just ended, in groups as they were committed. */
+  /** Called with what ends, in groups as they were committed; first with what ended before this call. */
   onOutcomes(listener: (group: OutcomeGroup) => void): void;
   onProgress(listener: (progress: Progress) => void): void;
 }
@@ -136,7 +136,16 @@ export function createTracked(facts: TrackedFacts, onAlarm: (message: string) =>
       waiters.set(i, list);
       return ask(list);
     },
-    onOutcomes: (listener) => void listeners.push(listener),
+    onOutcomes(listener) {
+      listeners.push(listener);
+      // A fast ticket ends while the answer to its submit is on its way: nobody can listen sooner than that.
+      for (const [at, group] of groups.entries()) {
+        const columns = group.pack.pack.tickets[group.ticket] as PackTicket;
+        const mine = (i: number, k: number): boolean => groupOf[i] === at + 1 && placeOf[i] === k;
+        const fresh = columns.items.flatMap((i, k) => (mine(i, k) ? [k] : []));
+        if (fresh.length > 0) listener({ columns, fresh, outcome: (k) => outcomeOf({ ...group, k }) });
+      }
+    },
     onProgress: (listener) => void progressListeners.push(listener),
     settle(pack, ticket) {
       const fresh = accept(pack, ticket);

@@ -29,6 +29,20 @@ t.test('an item ends once: the same receipt again, or the same result in another
   t.same(notices, []);
 });
 
+t.test('who listens late is told what ended before, and each item once', async (t) => {
+  const { broker, endpoint, submit } = await startParts(t);
+  const { ticket, of } = await submit(3);
+  broker.terminal(endpoint.pack({ ...of, items: [2] }), '1.1');
+  broker.terminal(endpoint.pack({ ...of, items: [2, 0] }), '1.2');
+  await ticket.item(0);
+  const ended: number[] = [];
+  ticket.onOutcomes(({ fresh, outcome }) => ended.push(...fresh.map((k) => outcome(k).i)));
+  t.same(ended, [2, 0]);
+  broker.terminal(endpoint.pack({ ...of, items: [1] }), '1.3');
+  await ticket.finished();
+  t.same(ended, [2, 0, 1]);
+});
+
 t.test('a second receipt that differs changes nothing and is reported', async (t) => {
   const { broker, endpoint, submit, notices, until } = await startParts(t);
   const { ticket, of } = await submit(2);
