@@ -20,11 +20,12 @@ import { type Figure, judge, table } from '../bench/figures.ts';
 import { measureCost } from './cost.ts';
 import { type Coverage, coverageOf } from './coverage.ts';
 import { openTrustModel, type TrustModel } from './predict.ts';
-import { judgeData, refuseSteps } from './scenarios.ts';
+import { judgeData, refuseSteps, UNSEEN } from './scenarios.ts';
 import { C3, simulatePeaks } from './simulate.ts';
 
 const ROOT = fileURLToPath(new URL('../..', import.meta.url));
 const FRESH_ROWS = 20_000;
+const UNSEEN_ROWS = 10_000;
 const BATCHES = 200;
 const BATCH_ROWS = 1000;
 const MOST_FALSE_ALARMS = 0.01;
@@ -124,6 +125,29 @@ async function scenarios(model: TrustModel, folder: string, print: Print): Promi
   return figures;
 }
 
+/** What the inputs do not show: the coverage that is left is reported, and labels must tell. */
+async function unseen(model: TrustModel, print: Print): Promise<Figures> {
+  const figures: Figures = {};
+  for (const [name, recipe] of Object.entries(UNSEEN)) {
+    const { patches, trueXy } = simulatePeaks(recipe, UNSEEN_ROWS, createSeededRandom(`unseen/${name}`));
+    const judged = await model.judge(patches, trueXy);
+    const alone = judgeStatistics(model.calibration, { ...judged.statistics, scores: null });
+    const why = judged.trust.reasons.map(({ code }) => code).join(', ');
+    print(`  ${name.padEnd(26)} without labels ${alone.state}; with labels ${judged.trust.state} (${why})`);
+    for (const c of coverageOf(model, judged, trueXy).filter(({ group }) => group === 'all')) {
+      printCoverage(c, print, false);
+      figures[`unseen_${name}_coverage_${c.level}`] = { value: c.inside, unit: 'part' };
+    }
+    figures[`told_by_labels_${name}`] = {
+      value: judged.trust.state === 'TRUSTED' ? 0 : 1,
+      unit: 'is',
+      bar: 1,
+      more: true,
+    };
+  }
+  return figures;
+}
+
 async function main(argv: readonly string[]): Promise<number> {
   const { values } = parseArgs({
     args: [...argv],
@@ -151,6 +175,7 @@ async function main(argv: readonly string[]): Promise<number> {
     ...(await validation(model, data, print)),
     ...(await weakened(model, values.model, values.real, print)),
     ...(await scenarios(model, values.model, print)),
+    ...(await unseen(model, print)),
     ...(await falseAlarms(model, BATCHES, print)),
   };
   const cost = await measureCost(values.model, data, Number(values.pairs), systemClock);

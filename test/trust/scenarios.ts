@@ -28,6 +28,12 @@ export const DATA: Readonly<Record<string, PeakRecipe>> = {
   },
 };
 
+/** Noise is no feature of a patch: on these the answers are worse than the radii say, and nothing but labels shows it. */
+export const UNSEEN: Readonly<Record<string, PeakRecipe>> = {
+  gain_doubled: { ...C3, gain: 2 * C3.gain },
+  read_noise_third_up: { ...C3, readNoise: (4 / 3) * C3.readNoise },
+};
+
 interface ModelJson {
   pre: { op: string }[];
   post: { op: string; order?: string[]; index?: number[] }[];
