@@ -1,13 +1,11 @@
 /** `describe`, `probe`, `selftest`: one JSON object on stdout each, an exit code of exits.ts. */
-import { mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import type { Clock } from '#base/clock.ts';
 import { FarfieldError } from '#kernel/errors.ts';
 import { EXIT, EXIT_MEANINGS } from './exits.ts';
 import { chooseVariant, openModel, openOnnx, probeVariants, variantName } from './model.ts';
 import { createModelCalls } from './model-calls.ts';
 import { outputWords } from './post.ts';
+import { openScratch } from './scratch.ts';
 
 /** What the command line gave, and what a command may touch. */
 export interface CommandParts {
@@ -59,17 +57,16 @@ export const COMMANDS: Readonly<Record<string, Command>> = {
     return { ...(await createModelCalls('ort', clock).probe()), variants };
   }),
   selftest: reported(async ({ model, variant, threads, clock }) => {
-    const scratchDir = mkdtempSync(join(tmpdir(), 'farfield-selftest-'));
+    using scratch = openScratch('selftest');
     const calls = createModelCalls('ort', clock);
     try {
       const started = clock.mono();
-      const versions = await calls.load({ modelRoot: model, variant, entry: {}, threads, scratchDir });
+      const versions = await calls.load({ modelRoot: model, variant, entry: {}, threads, scratchDir: scratch.path });
       const { lanes, goldenDistance } = calls.stats();
       const golden = goldenDistance === undefined ? { golden: 'none' } : { golden: 'passed', goldenDistance };
       return { ...golden, lanes, loadMs: Math.round(clock.mono() - started), versions };
     } finally {
       await calls.close();
-      rmSync(scratchDir, { recursive: true, force: true });
     }
   }),
 };

@@ -93,14 +93,15 @@ async function open({ arg, bytes }: CallArg, wish: SourceWish, tools: SourceTool
   return at === undefined ? openNpyBytes(arg.name, bytes as Uint8Array) : openNpyFile(arg.name, at);
 }
 
-/**
- * Shape and type against what is wished. Axes of length 1 do not count: [n, 1, 11, 11] and [n, 11, 11] are the same
- * rows.
- */
+/** Axes of length 1 do not count: [n, 1, 11, 11] and [n, 11, 11] are the same rows. */
+function sameRows(shape: readonly number[], { rowShape }: SourceWish): boolean {
+  const [row, wished] = [shape.slice(1), rowShape].map((axes) => axes.filter((n) => n !== 1));
+  return shape.length > 0 && row?.length === wished?.length && row?.every((n, i) => n === wished?.[i]) === true;
+}
+
+/** Shape and type against what is wished. */
 function check(source: RowSource, wish: SourceWish): void {
-  const row = source.shape.slice(1).filter((n) => n !== 1);
-  const fits = row.length === wish.rowShape.length && row.every((n, i) => n === wish.rowShape[i]);
-  if (!fits) {
+  if (!sameRows(source.shape, wish)) {
     throw new FarfieldError(
       'E_INPUT',
       `${source.name} has the shape [${source.shape.join(', ')}]; [n${wish.rowShape.map((n) => `, ${n}`).join('')}] is needed`,
@@ -169,10 +170,7 @@ function openHdf5(
 /** The only data set whose rows have the wished shape. */
 function onlyFitting(file: Hdf5File, name: string, wish: SourceWish): string {
   const all = file.datasets();
-  const fitting = all.filter(({ shape }) => {
-    const row = shape.slice(1).filter((n) => n !== 1);
-    return shape.length > 0 && row.length === wish.rowShape.length && row.every((n, i) => n === wish.rowShape[i]);
-  });
+  const fitting = all.filter(({ shape }) => sameRows(shape, wish));
   const [only] = fitting;
   if (fitting.length === 1 && only !== undefined) return only.path;
   const listed = (fitting.length > 0 ? fitting : all)

@@ -1,12 +1,11 @@
 /** `farfield-runner batch` and `merge`: their arguments, what they print, their exit codes. */
-import { mkdtempSync, rmSync, writeSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { writeSync } from 'node:fs';
 import { parseArgs } from 'node:util';
 import type { Clock } from '#base/clock.ts';
 import { type ErrorCode, FarfieldError } from '#kernel/errors.ts';
 import { EXIT } from '../exits.ts';
 import { createHdf5Loader } from '../hdf5/library.ts';
+import { openScratch } from '../scratch.ts';
 import { type BatchOptions, type BatchReport, runShard } from './batch.ts';
 import type { Self } from './lock.ts';
 import { type MergeReport, mergeShards } from './merge.ts';
@@ -80,16 +79,15 @@ export function runBatch(args: readonly string[], output: BatchOutput): Promise<
     const { clock, self } = output;
     using stopping = new Stopping(clock, graceMs, (note) => tell({ event: 'note', note }));
     output.onStop(() => stopping.ask());
-    const scratchDir = mkdtempSync(join(tmpdir(), 'farfield-batch-'));
     try {
+      using scratch = openScratch('batch');
+      const scratchDir = scratch.path;
       const report = await runShard(options, { clock, self, scratchDir, hdf5: () => hdf5.acquire(), stopping, tell });
       tell({ event: 'done', ...report });
       show(output, values.json === true, report, describeBatch(report, options));
     } catch (reason) {
       if (reason instanceof FarfieldError) tell({ event: 'failed', error: wordsOf(reason) });
       throw reason;
-    } finally {
-      rmSync(scratchDir, { recursive: true, force: true });
     }
   });
 }

@@ -1,7 +1,4 @@
 /** `farfield-runner serve`: its arguments, and its life from loading to the last answer. */
-import { mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import type { Clock } from '#base/clock.ts';
 import { FarfieldError } from '#kernel/errors.ts';
@@ -9,6 +6,7 @@ import { EXIT } from '../exits.ts';
 import { createHdf5Loader } from '../hdf5/library.ts';
 import { MAX_BLOCKS_BYTES } from '../limits.ts';
 import { type Loaded, load } from '../model-calls.ts';
+import { openScratch } from '../scratch.ts';
 import { Batcher, type BatcherOptions } from './batcher.ts';
 import { listenAt, type Place, parsePlace } from './listen.ts';
 import { describeServed } from './served.ts';
@@ -61,16 +59,14 @@ export async function runServe(args: readonly string[], output: ServeOutput): Pr
     output.complain(`${reason instanceof Error ? reason.message : String(reason)}\n${SERVE_USAGE}`);
     return EXIT.usage;
   }
-  const scratchDir = mkdtempSync(join(tmpdir(), 'farfield-serve-'));
   try {
-    await serve(options, scratchDir, output);
+    using scratch = openScratch('serve');
+    await serve(options, scratch.path, output);
     return EXIT.ok;
   } catch (reason) {
     if (!(reason instanceof FarfieldError)) throw reason;
     tell(output, { event: 'failed', error: { code: reason.code, message: reason.message } });
     return EXIT.load;
-  } finally {
-    rmSync(scratchDir, { recursive: true, force: true });
   }
 }
 

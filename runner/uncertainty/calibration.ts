@@ -18,6 +18,7 @@ import { type Check, compileSchema, type JsonSchema } from '../schema.ts';
 import schemas from '../schemas.json' with { type: 'json' };
 import { conformalRank } from './conformal.ts';
 import { createDistance, type Distance } from './reference.ts';
+import { scoreKind } from './score.ts';
 import { sketchProblem, valueOfRank } from './sketch.ts';
 
 /** A calibration has some 60 KB; this is sixteen features on 128 bins with room to spare. */
@@ -36,15 +37,17 @@ export interface OpenCalibration {
 }
 
 /** sha256 of the canonical JSON of everything in model.json that decides a prediction or what a score means. */
-export function decisionDigest({ inputs, outputs, pre, post, groups, uncertainty }: Model): string {
-  const { score, features, symmetries } = uncertainty ?? {};
+export function decisionDigest(model: Model): string {
+  const { inputs, outputs, pre, post, groups, uncertainty } = model;
+  const { features, symmetries } = uncertainty ?? {};
   const decides = {
     inputs: inputs.map(({ name, shape }) => ({ name, shape })),
     outputs: outputs.map(({ name, shape, classes }) => ({ name, shape, classes })),
     pre,
     post,
     groups,
-    uncertainty: { score, features, symmetries },
+    // What it means where it is not said: a model.json that says it later decides nothing new.
+    uncertainty: { score: scoreKind(model), features, symmetries },
   };
   return sha256Hex(utf8(canonical(decides)));
 }

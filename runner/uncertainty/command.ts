@@ -1,11 +1,9 @@
 /** `farfield-runner calibrate`: its arguments, and its one line of JSON. */
-import { mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import type { Clock } from '#base/clock.ts';
 import { FarfieldError } from '#kernel/errors.ts';
 import { EXIT } from '../exits.ts';
+import { openScratch } from '../scratch.ts';
 import { calibrate } from './calibrate.ts';
 
 export const CALIBRATE_USAGE =
@@ -44,8 +42,8 @@ export async function runCalibrate(args: readonly string[], output: CommandOutpu
     output.complain(`${problem ?? ''}${problem ? '\n' : ''}${CALIBRATE_USAGE}`);
     return EXIT.usage;
   }
-  const scratchDir = mkdtempSync(join(tmpdir(), 'farfield-calibrate-'));
   try {
+    using scratch = openScratch('calibrate');
     const report = await calibrate({
       model: values.model as string,
       input: values.input as string,
@@ -57,7 +55,7 @@ export async function runCalibrate(args: readonly string[], output: CommandOutpu
       dataText: values['data-text'],
       madeText: values['made-text'],
       threads: values.threads === undefined ? output.threads : Number(values.threads),
-      scratchDir,
+      scratchDir: scratch.path,
       clock: output.clock,
     });
     output.print(`${JSON.stringify({ ok: true, ...report })}\n`);
@@ -66,8 +64,6 @@ export async function runCalibrate(args: readonly string[], output: CommandOutpu
     if (!(reason instanceof FarfieldError)) throw reason;
     output.print(`${JSON.stringify({ ok: false, error: { code: reason.code, message: reason.message } })}\n`);
     return EXIT.load;
-  } finally {
-    rmSync(scratchDir, { recursive: true, force: true });
   }
 }
 

@@ -21,7 +21,7 @@ export interface UncertaintyReport {
   /** Named where the calibration is of another variant than the one that ran. */
   readonly calibratedVariant?: string;
   readonly symmetry?: { readonly rows: number; readonly unstable: number };
-  /** Why radii are infinite that were asked for; absent where none is. */
+  /** What was asked for and could not be said; absent where there is none. */
   readonly notes?: readonly string[];
 }
 
@@ -40,7 +40,7 @@ export function reportUncertainty(
   variantSha256: string,
 ): UncertaintyReport {
   const { value, digest } = calibration;
-  const { symmetry } = rows.statistics();
+  const { symmetry, scores } = rows.statistics();
   const radii = (group: number | undefined): (number | null)[] =>
     rows.levels.map((level) => {
       const radius = calibration.radius(group, level);
@@ -48,6 +48,7 @@ export function reportUncertainty(
     });
   const bins = value.groups?.bins;
   const notes = tooFew(calibration, rows.levels);
+  if (scores?.n === 0) notes.push('no row has both an answer and a label that are numbers: nothing was compared');
   return {
     calibration: digest,
     data: value.data.name,

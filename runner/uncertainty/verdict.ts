@@ -6,7 +6,7 @@
  *     coverage of the 95 % radius, upper limit            < .95                         < .90
  *     audit: rows beyond the radius                       1 % critical value            twice running
  *     rows with p < .001                                  > .5 %                        > 2 %
- *     rows without a radius                               > .5 %                        > 2 %; > 50 % alone
+ *     rows without a radius                               > .5 %                        > 2 %; > 20 % alone
  *     drift: largest W1/sigma or PSI, debiased            >= .1                         >= .25
  *     symmetry: median spread over the reference's        > 1.25                        > 1.5
  *
@@ -14,13 +14,13 @@
  * the reference's beyond what chance explains. Limits of labelled signals are at 99 %.
  *
  * Invariants
- *  V1 Unlabelled signals reach NOT_TRUSTED only if two of them agree; what one says alone is WATCH. But where most rows have
- *     no answer, or none whose error is known, there is nothing to trust: that is no suspicion.
+ *  V1 Unlabelled signals reach NOT_TRUSTED only if two of them agree; what one says alone is WATCH. But where many rows
+ *     have no answer, or none whose error is known, that is no suspicion.
  *  V2 Unlabelled signals say that inputs are unlike the reference, never that answers are wrong; their absence proves nothing.
  *  V3 Too few rows are said to be too few: UNKNOWN, never TRUSTED.
  */
 import type { Calibration } from '#protos/calibration.ts';
-import { binomialTail, criticalExceedances, wilsonLimits } from './conformal.ts';
+import { binomialTail, criticalExceedances, rowsForLevel, wilsonLimits } from './conformal.ts';
 import { medianOf } from './fine-histogram.ts';
 import { standardDeviation } from './moments.ts';
 import { psi, wasserstein } from './reference.ts';
@@ -38,7 +38,8 @@ export const REASON_TEXT = {
   coverage: 'part of labelled rows inside their 95 % radius',
   audit: 'labelled rows beyond their radius, above what chance explains',
   ood: 'part of rows unlike the reference (p < .001)',
-  no_radius: 'part of rows for which no error is known: without an answer, or in no group of the calibration',
+  no_radius:
+    'part of rows for which no error is known: without an answer, in no group of the calibration, or in one with too few rows',
   drift_psi: 'inputs are distributed unlike the reference (PSI, debiased)',
   drift_w1: 'inputs are distributed unlike the reference (W1 over sigma, debiased)',
   symmetry: 'predictions under symmetries disagree more than in the calibration (ratio of medians)',
@@ -67,7 +68,7 @@ export const TRUST_LIMITS = {
   ood: [0.005, 0.02],
   noRadius: [0.005, 0.02],
   /** V1 */
-  mostRows: 0.5,
+  manyRows: 0.2,
   drift: [0.1, 0.25],
   symmetry: [1.25, 1.5],
   coverage: [0.95, 0.9],
@@ -167,12 +168,21 @@ function shareFindings(c: Calibration, s: UncertaintyStatistics, limits: TrustLi
     if (of === 0 || n / of <= watch || binomialTail(n, of, 0.001) >= CHANCE) return;
     const bad = n / of > severe;
     const reason = { code, value: n / of, limit: bad ? severe : watch, reference: code === 'ood' ? 0.001 : 0 };
-    found.push({ decides: code === 'no_radius' && n / of > limits.mostRows, signal: code, severe: bad, reason });
+    found.push({ decides: code === 'no_radius' && n / of > limits.manyRows, signal: code, severe: bad, reason });
   };
   if (c.reference !== undefined) share('ood', s.outliers.below, s.outliers.n, limits.ood);
   // A model without groups counts flags alone, of which a row may have two.
   const dead = Math.max((s.flags.non_finite ?? 0) + (s.flags.constant ?? 0), s.flags.out_of_bounds ?? 0);
-  share('no_radius', Math.max(dead, s.groups.at(-1) ?? 0), s.rows, limits.noRadius);
+  // The last are rows in no group, or without an answer; of a group with too few calibration rows every radius is infinite.
+  const few = (n = 0): boolean => n < rowsForLevel(0.95);
+  const { bins } = c.groups ?? {};
+  const unbounded =
+    bins === undefined
+      ? few(c.scores.n)
+        ? s.rows
+        : 0
+      : s.groups.reduce((sum, n, i) => (few(bins[i]?.scores.n) ? sum + n : sum), 0);
+  share('no_radius', Math.max(dead, unbounded), s.rows, limits.noRadius);
   return found;
 }
 

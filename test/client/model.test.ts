@@ -1,7 +1,8 @@
 /** `farfield model`, as the owner of a model uses it: the real verbs, the real runner, a copy of the committed model. */
 import '../leaks.ts';
+import { spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { cpSync, existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { cpSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { PassThrough } from 'node:stream';
@@ -11,8 +12,12 @@ import { type CliContext, EXIT } from '#base/cli.ts';
 import { systemClock } from '#base/clock.ts';
 import { systemRandom } from '#base/random.ts';
 import { runCli } from '../../client/cli/main.ts';
+import { createHdf5Loader } from '../../runner/hdf5/library.ts';
+import { Hdf5Writer } from '../../runner/hdf5/writer.ts';
+import { node, model as onnx } from '../runner/onnx-bytes.ts';
 
 const MODELS = fileURLToPath(new URL('../../models/', import.meta.url));
+const RUNNER = fileURLToPath(new URL('../../runner/main.ts', import.meta.url));
 const SPECTRA = join(MODELS, 'spectra/validation.h5');
 
 /** A copy of the second model as its owner has it before any calibration, and the command line beside it. */
@@ -117,5 +122,66 @@ t.test(
     }
     t.notOk(existsSync(join(model, 'calibration.json')));
     t.strictSame(manifest(), before);
+  },
+);
+
+t.test(
+  'a model of one column, described from its file alone, is calibrated, named, served and compared',
+  { timeout: 120_000 },
+  async (t) => {
+    const { folder, farfield } = openShop(t);
+    const own = join(folder, 'own');
+    mkdirSync(own);
+    writeFileSync(join(own, 'same.onnx'), onnx([node('Identity')], [], [1]));
+    const rows = 400;
+    const library = await createHdf5Loader().acquire();
+    {
+      using writer = new Hdf5Writer(library, join(folder, 'rows.h5'), { chunkRows: 64, durable: false });
+      const numbers = (at: (i: number) => number) =>
+        new Uint8Array(Float32Array.from({ length: rows }, (_, i) => at(i)).buffer);
+      writer.createDataset('/x', 'f4', [rows, 1]);
+      writer.writeRows(
+        '/x',
+        0,
+        rows,
+        numbers((i) => i),
+      );
+      writer.createDataset('/flat', 'f4', [rows]);
+      writer.writeRows(
+        '/flat',
+        0,
+        rows,
+        numbers((i) => i + (i % 7) / 10),
+      );
+      writer.commit();
+    }
+    t.equal((await farfield('model', 'init', 'own/same.onnx', '--golden')).code, EXIT.ok);
+    const [input, labels] = ['rows.h5:/x', 'rows.h5:/flat'];
+    const made = await farfield('model', 'calibrate', 'own', '--input', input, '--labels', labels, '--write');
+    t.equal(made.code, EXIT.ok, made.stderr);
+    const runner = (...argv: string[]) =>
+      spawnSync(process.execPath, [RUNNER, ...argv], { cwd: folder, encoding: 'utf8', timeout: 60_000 });
+    const tested = runner('selftest', '--model', 'own');
+    t.equal(tested.status, 0, tested.stdout + tested.stderr);
+    const ran = runner(
+      'batch',
+      '--model',
+      'own',
+      '--input',
+      input,
+      '--labels',
+      'rows.h5:/x',
+      '--out',
+      'done',
+      '--json',
+    );
+    t.equal(ran.status, 0, ran.stdout + ran.stderr);
+    const nowhere = spawnSync(process.execPath, [RUNNER, 'selftest', '--model', 'own'], {
+      cwd: folder,
+      encoding: 'utf8',
+      env: { ...process.env, TMPDIR: join(folder, 'nowhere') },
+    });
+    t.match(nowhere.stdout, /no scratch folder can be made in .*nowhere \(ENOENT\); set TMPDIR/);
+    t.equal(nowhere.status, 4);
   },
 );

@@ -108,8 +108,14 @@ t.test('the verdict follows its table: one unlabelled signal warns, two agree', 
   t.equal(end(job(1000, 0, { outliers: { n: 1000, below: 30 } })), 'WATCH ood');
   t.equal(end(job(1000, 1, { outliers: { n: 1000, below: 30 } })), 'NOT_TRUSTED ood drift_psi drift_w1');
   t.equal(end(job(1000, 0, { flags: { non_finite: 100 } })), 'WATCH no_radius');
-  t.equal(end(job(1000, 0, { flags: { non_finite: 600 } })), 'NOT_TRUSTED no_radius', 'most have no answer at all');
+  t.equal(end(job(1000, 0, { flags: { non_finite: 600 } })), 'NOT_TRUSTED no_radius', 'many have no answer at all');
   t.equal(end(job(1000, 0, { flags: { out_of_bounds: 600 } })), 'NOT_TRUSTED no_radius');
+  const bins = [4000, 10].map((n, from) => ({ from, scores: { ...sketchOf(scores), n } }));
+  const grouped = { digest: 'sha256:x', value: { ...value, groups: { by: 'lit', bins } } as unknown as Calibration };
+  t.match(judge(grouped, job(1000, 0, { groups: [900, 100, 0] })), {
+    state: 'WATCH',
+    reasons: [{ code: 'no_radius' }],
+  });
   t.equal(end(job(100, 0)), 'UNKNOWN too_few_rows');
   t.equal(judge(undefined, job(1000, 0)).state, 'UNKNOWN');
 });
