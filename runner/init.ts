@@ -159,8 +159,10 @@ function onlyOne(side: string, tensors: readonly Tensor[]): Tensor {
 /** [-1, ...row]: the batch must be free in the file, everything else fixed there or by `--shape`. */
 function rowShape({ name, shape }: Tensor, given: string | undefined): number[] {
   const [batch, ...row] = shape;
-  if (batch !== -1 || row.length === 0) {
-    const told = `${name} [${shape.join(', ')}]`;
+  const told = `${name} [${shape.join(', ')}]`;
+  if (row.length === 0)
+    throw new FarfieldError('E_MODEL', `${told}: there is no axis beside that of the rows; export it as [n, 1]`);
+  if (batch !== -1) {
     throw new FarfieldError(
       'E_MODEL',
       `${told}: the first axis must be free, as the number of rows; export with dynamic_axes={"${name}": {0: "batch"}}`,

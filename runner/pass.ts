@@ -21,6 +21,7 @@ import { mustBeClasses } from './uncertainty/classes.ts';
 import { createRowJudge, type RowJudge } from './uncertainty/judge.ts';
 import {
   boundsText,
+  groupsText,
   reportTrust,
   reportUncertainty,
   type TrustReport,
@@ -274,14 +275,13 @@ export function columnsOf(
   { levels, classes }: Pick<RowJudge, 'levels' | 'classes'>,
   sampled: Sampled | undefined,
 ): UncertaintyColumns {
-  const { groups } = open.model;
   return {
     levels,
     classes,
     reference: calibration.value.reference !== undefined,
     bounds: boundsText(calibration),
     units: calibration.value.units,
-    groups: groups === undefined ? 'all rows' : `${groups.by} from ${groups.edges.join(', ')}`,
+    groups: groupsText(open.model),
     sampled,
   };
 }

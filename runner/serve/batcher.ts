@@ -47,6 +47,8 @@ export interface RowAnswers {
   readonly predictions: Float32Array;
   readonly flags: Uint8Array;
   readonly radius: Float32Array;
+  readonly group: Uint8Array;
+  readonly p: Float32Array;
   readonly sets: Uint8Array;
 }
 
@@ -150,6 +152,8 @@ export class Batcher {
       predictions: new Float32Array(rows * layout.columns),
       flags: new Uint8Array(rows),
       radius: new Float32Array(rows * judge.levels.length),
+      group: new Uint8Array(rows),
+      p: new Float32Array(rows),
       sets: new Uint8Array(rows * setsPerRow),
     };
   }
@@ -238,7 +242,11 @@ export class Batcher {
         const { answers } = entry;
         copyRows(answers.predictions, results.predictions, from, at, n, layout.columns);
         copyRows(answers.flags, results.flags, from, at, n, 1);
-        if (said !== undefined) copyRows(answers.radius, said.radius, from, at, n, levels);
+        if (said !== undefined) {
+          copyRows(answers.radius, said.radius, from, at, n, levels);
+          copyRows(answers.group, said.group, from, at, n, 1);
+        }
+        if (said?.p !== undefined) copyRows(answers.p, said.p, from, at, n, 1);
         if (said?.sets !== undefined) copyRows(answers.sets, said.sets, from, at, n, setsPerRow);
         entry.done += n;
       }

@@ -6,7 +6,8 @@ import type { RowPlan } from '../rows.ts';
 import type { OpenCalibration } from '../uncertainty/calibration.ts';
 import { flagLegend } from '../uncertainty/flags.ts';
 import { createRowJudge, type RowJudge } from '../uncertainty/judge.ts';
-import { boundsText } from '../uncertainty/report.ts';
+import { boundsText, groupsText } from '../uncertainty/report.ts';
+import type { RowAnswers } from './batcher.ts';
 import { MAX_REQUEST_BYTES } from './limits.ts';
 import { acceptedDatatypes } from './tensors.ts';
 
@@ -17,7 +18,7 @@ export interface ServedOutput {
   readonly shape: readonly number[];
   readonly perRow: number;
   readonly bytes: number;
-  readonly from: 'predictions' | 'flags' | 'radius' | 'sets';
+  readonly from: keyof RowAnswers;
 }
 
 export interface ServedModel {
@@ -73,8 +74,8 @@ export function describeServed(parts: ServedParts): ServedModel {
 }
 
 /**
- * The model's own output after `post`, and what the runner says of each row: flags always, radii and sets where there is an
- * error calibration. Radii belong to the answer: a caller should have to leave them out, not to ask for them.
+ * The model's own output after `post`, and what the runner says of each row: flags always; radii, groups, p-values and sets where there is
+ * an error calibration. Radii belong to the answer: a caller should have to leave them out, not to ask for them.
  */
 function servedOutputs({ open, plan, calibration }: ServedParts, judge: RowJudge): ServedOutput[] {
   const [own] = open.model.outputs;
@@ -85,8 +86,12 @@ function servedOutputs({ open, plan, calibration }: ServedParts, judge: RowJudge
     { name: own.name, datatype: 'FP32', shape: own.shape, perRow: columns, bytes: 4, from: 'predictions' },
     { name: 'flags', datatype: 'UINT8', shape: [-1], perRow: 1, bytes: 1, from: 'flags' },
   ];
-  if (calibration !== undefined)
+  if (calibration !== undefined) {
     outputs.push({ name: 'radius', datatype: 'FP32', shape: [-1, levels], perRow: levels, bytes: 4, from: 'radius' });
+    outputs.push({ name: 'group', datatype: 'UINT8', shape: [-1], perRow: 1, bytes: 1, from: 'group' });
+    if (calibration.value.reference !== undefined)
+      outputs.push({ name: 'ood_p', datatype: 'FP32', shape: [-1], perRow: 1, bytes: 4, from: 'p' });
+  }
   if (calibration !== undefined && judge.classes) {
     const shape = [-1, levels, columns];
     outputs.push({ name: 'sets', datatype: 'BOOL', shape, perRow: levels * columns, bytes: 1, from: 'sets' });
@@ -137,6 +142,7 @@ function metadata(
             radius_units: calibration.value.units,
             levels: judge.levels,
             calibration: calibration.digest,
+            groups: groupsText(model),
           }),
       not_a_number:
         'null in JSON stands for NaN (a sample that is not finite) or, as a radius, for infinity (not known)',

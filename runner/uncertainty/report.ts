@@ -1,4 +1,5 @@
 /** What a result says of its uncertainty: to the caller (`rep.uncertainty`, `rep.trust`), and as attributes of the file. */
+import type { Model } from '#protos/model.ts';
 import type { OpenCalibration } from './calibration.ts';
 import { rowsForLevel } from './conformal.ts';
 import type { RowJudge } from './judge.ts';
@@ -33,6 +34,10 @@ export function boundsText({ value }: OpenCalibration): string {
     ? `distance of the prediction to the true value (${labels.what})`
     : `distance of the prediction to a fitted label, not to the truth (${labels.what})`;
 }
+
+/** What a row's group is the index of. */
+export const groupsText = ({ groups }: Model): string =>
+  groups === undefined ? 'all rows' : `${groups.by} from ${groups.edges.join(', ')}`;
 
 export function reportUncertainty(
   calibration: OpenCalibration,

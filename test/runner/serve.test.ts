@@ -73,7 +73,13 @@ t.test('metadata says what is served, and that raw samples are wanted', async (t
     versions: [modelVersion],
     platform: 'onnx_onnxv1',
     inputs: [{ name: 'patch', datatype: 'FP32', shape: [-1, 1, 11, 11] }],
-    outputs: [{ name: 'center' }, { name: 'flags', datatype: 'UINT8', shape: [-1] }, { name: 'radius' }],
+    outputs: [
+      { name: 'center' },
+      { name: 'flags', datatype: 'UINT8', shape: [-1] },
+      { name: 'radius' },
+      { name: 'group' },
+      { name: 'ood_p' },
+    ],
     parameters: { steps: /raw samples/, columns: ['x', 'y'], units: 'px', levels: [0.9, 0.95] },
   });
   const versioned = `/v2/models/bragg-nn/versions/${modelVersion}`;
@@ -90,6 +96,8 @@ t.test('raw patches come back as the golden pixels, flat or nested, with flags a
   t.same(output(flat, 'center').shape, [3, 2]);
   t.equal(output(flat, 'flags').data?.length, 3);
   t.ok(output(flat, 'radius').data?.every((r) => r !== null && r > 0 && r < 5));
+  t.ok(output(flat, 'group').data?.every((g) => g !== null && g < 4));
+  t.ok(output(flat, 'ood_p').data?.every((p) => p !== null && p > 0 && p <= 1));
   const row = (r: number): number[][] =>
     Array.from({ length: 11 }, (_, y) => [...patches.subarray(r * SIZE + y * 11, r * SIZE + (y + 1) * 11)]);
   const nested = await post([input(3, { data: [0, 1, 2].map((r) => [row(r)]) })]);
@@ -111,9 +119,9 @@ t.test('binary goes both ways, mixed with JSON as asked', async (t) => {
   t.equal(all.headers['content-type'], 'application/octet-stream');
   t.same(
     outputs(all).map(({ parameters }) => parameters?.binary_data_size),
-    [4 * 2 * 4, 4, 4 * 2 * 4],
+    [4 * 2 * 4, 4, 4 * 2 * 4, 4, 4 * 4],
   );
-  t.equal(all.tail.byteLength, 32 + 4 + 32);
+  t.equal(all.tail.byteLength, 32 + 4 + 32 + 4 + 16);
   t.ok(worst(floats(all.tail.subarray(0, 32))) < 0.01);
   const some = binaryBody(
     { ...head, outputs: [{ name: 'flags' }, { name: 'center', parameters: { binary_data: true } }] },
