@@ -106,11 +106,6 @@ export function createTracked(facts: TrackedFacts, onAlarm: (message: string) =>
   };
 
   const readAll = (): readonly Outcome[] => Array.from({ length: facts.n }, (_, i) => outcomeOf(place(i) as Place));
-  const ask = <T>(list: PromiseWithResolvers<T>[]): Promise<T> => {
-    const asked = Promise.withResolvers<T>();
-    list.push(asked);
-    return asked.promise;
-  };
 
   const finished = async (): Promise<void> => {
     if (remaining === 0) return;
@@ -139,11 +134,9 @@ export function createTracked(facts: TrackedFacts, onAlarm: (message: string) =>
     onOutcomes(listener) {
       listeners.push(listener);
       // A fast ticket ends while the answer to its submit is on its way: nobody can listen sooner than that.
-      for (const [at, group] of groups.entries()) {
-        const columns = group.pack.pack.tickets[group.ticket] as PackTicket;
-        const mine = (i: number, k: number): boolean => groupOf[i] === at + 1 && placeOf[i] === k;
-        const fresh = columns.items.flatMap((i, k) => (mine(i, k) ? [k] : []));
-        if (fresh.length > 0) listener({ columns, fresh, outcome: (k) => outcomeOf({ ...group, k }) });
+      for (const [at, { pack, ticket }] of groups.entries()) {
+        const ended = groupIn(pack, ticket, (i, k) => groupOf[i] === at + 1 && placeOf[i] === k);
+        if (ended.fresh.length > 0) listener(ended);
       }
     },
     onProgress: (listener) => void progressListeners.push(listener),
@@ -178,6 +171,19 @@ export function createTracked(facts: TrackedFacts, onAlarm: (message: string) =>
       for (const listener of progressListeners) listener(event);
     },
   };
+}
+
+function ask<T>(list: PromiseWithResolvers<T>[]): Promise<T> {
+  const asked = Promise.withResolvers<T>();
+  list.push(asked);
+  return asked.promise;
+}
+
+/** Of what a pack says of a ticket, those items. */
+function groupIn(pack: OpenedPack, ticket: number, isOf: (i: number, k: number) => boolean): OutcomeGroup {
+  const columns = pack.pack.tickets[ticket] as PackTicket;
+  const fresh = columns.items.flatMap((i, k) => (isOf(i, k) ? [k] : []));
+  return { columns, fresh, outcome: (k) => outcomeOf({ pack, ticket, k }) };
 }
 
 interface Failures {
