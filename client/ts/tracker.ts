@@ -105,8 +105,6 @@ export function createTracked(facts: TrackedFacts, onAlarm: (message: string) =>
     return fresh;
   };
 
-  const readAll = (): readonly Outcome[] => Array.from({ length: facts.n }, (_, i) => outcomeOf(place(i) as Place));
-
   const finished = async (): Promise<void> => {
     if (remaining === 0) return;
     failures.check();
@@ -121,7 +119,7 @@ export function createTracked(facts: TrackedFacts, onAlarm: (message: string) =>
     finished,
     async all() {
       await finished();
-      return readAll();
+      return Array.from({ length: facts.n }, (_, i) => outcomeOf(place(i) as Place));
     },
     async item(i) {
       const known = place(i);
