@@ -23,7 +23,7 @@ export const EXIT = {
   busy: 8,
   /** The output cannot be written: not allowed, or no room. */
   output: 9,
-  /** Asked to end before the shard was finished; the shard is as it was. */
+  /** Asked to end before the shard or the merge was finished; what was there is as it was. */
   stopped: 10,
   /** Shards are missing, unfinished or damaged: nothing was merged. */
   incomplete: 11,
@@ -42,6 +42,6 @@ export const EXIT_MEANINGS: Readonly<Record<ExitName, string>> = {
   conflict: 'the output folder holds results of another job',
   busy: 'another runner has this shard',
   output: 'the output cannot be written, or there is no room',
-  stopped: 'asked to end before the shard was finished; the shard is as it was',
+  stopped: 'asked to end before it was finished; what was there is as it was',
   incomplete: 'shards are missing, unfinished or damaged; nothing was merged',
 };

@@ -106,9 +106,16 @@ export async function load(adapter: string, request: CallLoad, tools: SourceTool
   }
 }
 
+/**
+ * Of the code between a raw row and what a result says of it: steps, features, radii, groups, flags, statistics. To be raised by
+ * every change after which the same row gives another number: shards of both are then of two jobs, and a shard that is done is
+ * not taken for one of today's.
+ */
+const PROCESSING = '2';
+
 /** Versions that decide results; they go into `ready`, into every result and into its file. */
 export function ownVersions(): Record<string, string> {
-  return { node: nodeVersions.node, 'onnxruntime-node': ortVersion() };
+  return { 'farfield-processing': PROCESSING, node: nodeVersions.node, 'onnxruntime-node': ortVersion() };
 }
 
 /** One item from its arguments to its result. Everything opened here is closed here, in reverse, whatever happens. */

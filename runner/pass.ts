@@ -87,6 +87,8 @@ export interface PassParts {
   readonly samples: RowSource;
   readonly truth: RowSource | undefined;
   readonly method: Method;
+  /** The name of the file that rows are of, where it says something. */
+  readonly inputFile?: string;
   /** Decides which rows are sampled. */
   readonly seed: number;
   /** Where the rows are a part of a job's: their place in it. */
@@ -165,7 +167,7 @@ async function runPass(
   started: number,
 ): Promise<Passed> {
   const { plan, lanes } = loaded;
-  const { samples, truth, clock, method } = parts;
+  const { samples, truth, clock, method, inputFile } = parts;
   const { classes, columns } = plan.output;
   const collected = new Collected(loaded, truth !== undefined);
   const source = hashed(samples);
@@ -198,6 +200,7 @@ async function runPass(
   sink.commit({
     ...attributesOf(loaded, method.calibration, facts),
     input: samples.name,
+    ...(inputFile === undefined ? {} : { input_file: inputFile }),
     input_rows_digest: facts.inputDigest,
   });
   phases.writeMs += clock.mono() - at;

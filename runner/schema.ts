@@ -44,6 +44,9 @@ export function compileSchema(schema: JsonSchema): Check {
     case 'boolean':
       known(schema, ['type']);
       return (value) => (typeof value === 'boolean' ? undefined : 'must be a boolean');
+    case 'null':
+      known(schema, ['type']);
+      return (value) => (value === null ? undefined : 'must be null');
     default:
       throw new TypeError(`schema: type ${String(schema.type)} is not known`);
   }

@@ -8,10 +8,11 @@
 import { Calibration } from '#protos/calibration.ts';
 import { Model } from '#protos/model.ts';
 import { RunnerRequest } from '#protos/runner.ts';
+import { Sidecar } from '#protos/sidecar.ts';
 
 /** The file's exact text. */
 export function schemasText(): string {
-  return `${JSON.stringify({ model: Model, calibration: Calibration, request: RunnerRequest }, undefined, 1)}\n`;
+  return `${JSON.stringify({ model: Model, calibration: Calibration, request: RunnerRequest, sidecar: Sidecar }, undefined, 1)}\n`;
 }
 
 if (import.meta.main) process.stdout.write(schemasText());

@@ -9,7 +9,7 @@
  *  B3 The same rows, model and options give the same bytes of result, on whatever host and however often.
  */
 import { readdirSync, renameSync, rmSync, type Stats, statSync } from 'node:fs';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import type { Clock } from '#base/clock.ts';
 import { FarfieldError } from '#kernel/errors.ts';
 import { type HashedSource, hashed } from '../hashed-rows.ts';
@@ -243,6 +243,7 @@ async function compute(options: BatchOptions, parts: BatchParts, plan: Plan, mus
     const labels = plan.labels === undefined ? undefined : hashed(plan.labels);
     using pass = await beginPass(loaded, {
       samples: plan.samples,
+      inputFile: inputName(options),
       truth: labels,
       method: chooseMethod(options.uncertainty, loaded),
       seed,
@@ -308,6 +309,7 @@ async function commitShard(
     v: 1,
     shard,
     job,
+    inputFile: inputName(options),
     rowsDigest: made.rep.inputRowsDigest,
     labelsDigest: made.labels?.digest() ?? null,
     result,
@@ -315,6 +317,9 @@ async function commitShard(
     trust: made.rep.trust,
   });
 }
+
+/** Provenance says which file it was, not where it lay. */
+const inputName = ({ input }: BatchOptions): string => basename(namedFile('input', input).path);
 
 const resultPath = ({ out }: BatchOptions, name: string): string => join(out, `${name}.h5`);
 

@@ -102,8 +102,19 @@ export function runMerge(args: readonly string[], output: BatchOutput): Promise<
     if (folder === undefined || more.length > 0) throw usage('say one folder of shards');
     const tell = createTeller(output, values.events === true);
     const { model, force = false } = values;
-    const options = { folder, model, out: needed('out', values.out), force, nonce: output.self.nonce };
-    const report = await mergeShards(options, { library: await hdf5.acquire(), tell });
+    const options = { folder, model, out: needed('out', values.out), force };
+    const { clock, self } = output;
+    let asked = false;
+    output.onStop(() => {
+      asked = true;
+    });
+    const report = await mergeShards(options, {
+      library: await hdf5.acquire(),
+      clock,
+      self,
+      stopped: () => asked,
+      tell,
+    });
     tell({ event: 'done', ...report });
     show(output, values.json === true, report, describeMerge(report));
   });

@@ -7,8 +7,21 @@
  *     in which shards were made. Statistics are added in the order of rows.
  *  M3 Memory is one block, whatever the number of rows (and 4 bytes a row with labels, for exact quantiles).
  */
-import { closeSync, existsSync, fsyncSync, openSync, readdirSync, renameSync, rmSync } from 'node:fs';
-import { dirname, join } from 'node:path';
+import {
+  accessSync,
+  closeSync,
+  constants,
+  existsSync,
+  fsyncSync,
+  openSync,
+  readdirSync,
+  renameSync,
+  rmSync,
+  statSync,
+} from 'node:fs';
+import { basename, dirname, join } from 'node:path';
+import { setImmediate as nextTurn } from 'node:timers/promises';
+import type { Clock } from '#base/clock.ts';
 import { sha256Hex } from '#kernel/bytes.ts';
 import { FarfieldError } from '#kernel/errors.ts';
 import { Collected } from '../collected.ts';
@@ -17,14 +30,16 @@ import { Hdf5File, readNumbers } from '../hdf5/reader.ts';
 import { chooseVariant, openModel } from '../model.ts';
 import type { Loaded } from '../model-calls.ts';
 import { attributesOf, columnsOf } from '../pass.ts';
-import { compileRows, type RowResults } from '../rows.ts';
-import { createHdf5Sink, type RowSink, type UncertaintyColumns } from '../sinks.ts';
+import { compileRows } from '../rows.ts';
+import { createHdf5Sink, type UncertaintyColumns } from '../sinks.ts';
 import { type OpenCalibration, openModelCalibration } from '../uncertainty/calibration.ts';
-import type { RowUncertainty } from '../uncertainty/judge.ts';
+import { createRowJudge } from '../uncertainty/judge.ts';
 import { reportTrust, type TrustReport } from '../uncertainty/report.ts';
 import { scoreKind } from '../uncertainty/score.ts';
-import { mergeStatistics, type UncertaintyStatistics } from '../uncertainty/statistics.ts';
+import { mergeStatistics, noSymmetry, type UncertaintyStatistics } from '../uncertainty/statistics.ts';
+import { copyShard } from './copy.ts';
 import { keptModel } from './kept-model.ts';
+import { lockShard, type Self } from './lock.ts';
 import { outputError } from './output.ts';
 import { isSidecarName, shardName } from './shards.ts';
 import { differences, parseSidecar, readSidecar, type Sidecar, sha256OfFile } from './sidecar.ts';
@@ -37,12 +52,14 @@ export interface MergeOptions {
   readonly out: string;
   /** Replaces another file under that name. */
   readonly force: boolean;
-  /** Never used before: names the file that is written. */
-  readonly nonce: string;
 }
 
 export interface MergeParts {
   readonly library: Hdf5Library;
+  readonly clock: Clock;
+  readonly self: Self;
+  /** Asked between shards. */
+  readonly stopped: () => boolean;
   readonly tell: (event: { readonly event: 'progress'; readonly done: number; readonly total: number }) => void;
 }
 
@@ -57,33 +74,58 @@ export interface MergeReport {
   readonly statistics: UncertaintyStatistics;
 }
 
+/** Of files and problems, in one message or attribute. */
+const MAX_TOLD = 12;
+
 /** A sidecar without what is read again when it is needed: ten thousand of them are held at once. */
 type Shard = Omit<Sidecar, 'statistics' | 'trust'>;
 
-const BLOCK_ROWS = 16_384;
-
 /** Merges; what the system refuses of the output is told as that. */
 export async function mergeShards(options: MergeOptions, parts: MergeParts): Promise<MergeReport> {
+  const { out } = options;
   try {
+    mustBeFile(out);
+    using _lock = lockShard(`${out}.lock`, basename(out), { ...parts.self, clock: parts.clock });
+    removeDead(out);
     return await merge(options, parts);
   } catch (reason) {
-    throw outputError(reason, dirname(options.out));
+    throw outputError(reason, dirname(out));
   }
 }
 
-async function merge(options: MergeOptions, { library, tell }: MergeParts): Promise<MergeReport> {
+/** To look at a device or a FIFO could take for ever. */
+function mustBeFile(out: string): void {
+  const folder = statSync(dirname(out), { throwIfNoEntry: false });
+  if (folder?.isDirectory() !== true)
+    throw new FarfieldError('E_FORBIDDEN', `the folder ${dirname(out)} is not there; make it, or name another --out`);
+  accessSync(dirname(out), constants.W_OK | constants.X_OK);
+  if (statSync(out, { throwIfNoEntry: false })?.isFile() === false)
+    throw new FarfieldError('E_CONFLICT', `${out} is there and is no file; name one with --out`);
+}
+
+/** What merges of this result left when they were killed. Under the lock: a live one has none of these. */
+function removeDead(out: string): void {
+  for (const name of readdirSync(dirname(out)))
+    if (name.startsWith(`${basename(out)}.`) && /^\.[0-9a-f]{8,}(\.part)?$/.test(name.slice(basename(out).length)))
+      rmSync(join(dirname(out), name), { force: true });
+}
+
+async function merge(options: MergeOptions, { library, tell, self, stopped }: MergeParts): Promise<MergeReport> {
   const shards = await readShards(options.folder);
   const [first] = shards as [Shard, ...Shard[]];
-  const context = openContext(options.model ?? keptModel(options.folder, first.job.model.digest), first);
+  const context = openContext(modelFolder(options, first), first);
   const rows = first.shard.of;
   const { plan, calibration } = context;
   const collected = new Collected(context, first.job.labels !== null);
   const uncertainty = calibration === undefined ? undefined : columnsOfWhole(options, library, context, shards);
-  const path = `${options.out}.${options.nonce}`;
+  const path = `${options.out}.${self.nonce}`;
   using sink = createHdf5Sink(library, { path, rows, output: plan.output, uncertainty, durable: true });
   let statistics: UncertaintyStatistics | undefined;
   for (const shard of shards) {
-    const own = statisticsOf(options.folder, shard);
+    // Everything below is done at once: a signal is heard here.
+    await nextTurn();
+    if (stopped()) throw new FarfieldError('E_CANCELLED', 'asked to stop; nothing was merged');
+    const own = statisticsOf(options.folder, shard, context);
     statistics = statistics === undefined ? own : mergeStatistics(statistics, own);
     copyShard({ folder: options.folder, library, plan, uncertainty, sink, collected }, shard);
     tell({ event: 'progress', done: shard.shard.to, total: rows });
@@ -93,6 +135,7 @@ async function merge(options: MergeOptions, { library, tell }: MergeParts): Prom
   sink.commit({
     ...attributesOf(context, calibration, { summary: collected.summary(rows), trust }),
     input: first.job.input.name,
+    input_file: [...new Set(shards.map(({ inputFile }) => inputFile))].slice(0, MAX_TOLD).join(', '),
     input_shards_digest: shardsDigest(shards),
     shards: shards.length,
   });
@@ -159,11 +202,29 @@ async function readShards(folder: string): Promise<readonly Shard[]> {
 }
 
 /** Read again, and held to be the file that was checked. */
-function statisticsOf(folder: string, { shard, result }: Shard): UncertaintyStatistics {
+function statisticsOf(folder: string, { shard, job, result }: Shard, context: Context): UncertaintyStatistics {
   const name = `${shardName(shard)}.json`;
   const read = parseSidecar(folder, name);
-  if (read.kind === 'good' && read.sidecar.result.sha256 === result.sha256) return read.sidecar.statistics;
-  throw new FarfieldError('E_INCOMPLETE', `${name} changed while it was merged; run the merge again`);
+  if (read.kind !== 'good' || read.sidecar.result.sha256 !== result.sha256)
+    throw new FarfieldError('E_INCOMPLETE', `${name} changed while it was merged; run the merge again`);
+  const { statistics } = read.sidecar;
+  const like = createRowJudge({
+    model: context.open.model,
+    columns: context.plan.output.columns,
+    ...context,
+  }).statistics();
+  const sizes = ({ groups, drift }: UncertaintyStatistics): string =>
+    [groups.length, ...drift.map(({ counts, sums }) => `${counts.length}/${sums.length}`)].join(' ');
+  const fits =
+    statistics.rows === shard.to - shard.from &&
+    statistics.calibration === job.calibration &&
+    sizes(statistics) === sizes(like) &&
+    (statistics.symmetry?.counts.length ?? noSymmetry().counts.length) === noSymmetry().counts.length;
+  if (fits) return statistics;
+  throw new FarfieldError(
+    'E_INCOMPLETE',
+    `${name}: its statistics are not of ${shard.to - shard.from} rows under the calibration that it names; remove it and run the shard again`,
+  );
 }
 
 function listSidecars(folder: string): string[] {
@@ -174,7 +235,6 @@ function listSidecars(folder: string): string[] {
   }
 }
 
-const MAX_TOLD = 12;
 const shorten = (told: readonly string[]): readonly string[] =>
   told.length <= MAX_TOLD ? told : [...told.slice(0, MAX_TOLD), `and ${told.length - MAX_TOLD} more`];
 
@@ -199,6 +259,16 @@ function holes(of: number, shards: readonly Shard[]): string[] {
   }
   if (at < of) told.push(`rows ${at}:${of} are missing`);
   return told;
+}
+
+function modelFolder({ model, folder }: MergeOptions, { job }: Shard): string {
+  const kept = keptModel(folder, job.model.digest);
+  if (model === undefined && !existsSync(kept))
+    throw new FarfieldError(
+      'E_NOT_FOUND',
+      `${kept} is missing, which runners leave beside their shards: name the folder of ${job.model.name} ${job.model.version} with --model`,
+    );
+  return model ?? kept;
 }
 
 /** The model and calibration that the shards name, without sessions: a merge computes nothing. */
@@ -257,88 +327,4 @@ function gatherSampled(
     u: Float32Array.from(parts.flatMap(({ u }) => u)),
     bias: Float32Array.from(parts.flatMap(({ bias }) => bias)),
   };
-}
-
-interface Copying {
-  readonly folder: string;
-  readonly library: Hdf5Library;
-  readonly plan: Context['plan'];
-  readonly uncertainty: UncertaintyColumns | undefined;
-  readonly sink: RowSink;
-  readonly collected: Collected;
-}
-
-/** Copies a shard's rows block by block, and shows them to the comparison with labels as a pass would. */
-function copyShard(
-  { folder, library, plan, uncertainty, sink, collected }: Copying,
-  { shard, job, result }: Shard,
-): void {
-  using file = Hdf5File.open(library, join(folder, result.file), result.file);
-  using reader = new BlockReader(file);
-  const { columns } = plan.output;
-  const rows = shard.to - shard.from;
-  for (let from = 0; from < rows; from += BLOCK_ROWS) {
-    const n = Math.min(BLOCK_ROWS, rows - from);
-    const results: RowResults = {
-      predictions: reader.f4('/pred', from, n),
-      flags: reader.bytes('/flags', from, n),
-      features: job.labels !== null ? reader.f4('/compared/feature', from, n) : new Float32Array(n),
-      baselines:
-        job.labels !== null && plan.baselines > 0
-          ? splitBaselines(reader.f4('/compared/baseline', from, n), n, plan.baselines, columns)
-          : [],
-    };
-    const truth = job.labels !== null ? new Float64Array(reader.bytes('/compared/truth', from, n).buffer) : undefined;
-    collected.add(n, results, truth);
-    sink.write(shard.from + from, n, results, uncertainty && said(reader, from, n, uncertainty));
-  }
-}
-
-/** What the shard's judge said of its rows. */
-function said(reader: BlockReader, from: number, n: number, columns: UncertaintyColumns): RowUncertainty {
-  const { levels, classes, reference } = columns;
-  return {
-    levels,
-    radius: classes ? new Float32Array(0) : reader.f4('/uq/radius', from, n),
-    sets: classes ? reader.bytes('/uq/set', from, n) : undefined,
-    group: reader.bytes('/uq/group', from, n),
-    p: reference ? reader.f4('/uq/ood_p', from, n) : undefined,
-  };
-}
-
-/** Rows of any data set of a file; each is opened once. */
-class BlockReader implements Disposable {
-  readonly #file: Hdf5File;
-  readonly #opened = new Map<string, ReturnType<Hdf5File['dataset']>>();
-
-  constructor(file: Hdf5File) {
-    this.#file = file;
-  }
-
-  bytes(name: string, from: number, n: number): Uint8Array<ArrayBuffer> {
-    const dataset = this.#opened.get(name) ?? this.#file.dataset(name);
-    this.#opened.set(name, dataset);
-    const bytes = new Uint8Array(n * dataset.info.rowBytes);
-    dataset.readRows(from, n, bytes);
-    return bytes;
-  }
-
-  f4(name: string, from: number, n: number): Float32Array {
-    return new Float32Array(this.bytes(name, from, n).buffer);
-  }
-
-  [Symbol.dispose](): void {
-    for (const dataset of this.#opened.values()) dataset[Symbol.dispose]();
-  }
-}
-
-function splitBaselines(values: Float32Array, n: number, baselines: number, columns: number): Float32Array[] {
-  return Array.from({ length: baselines }, (_, k) => {
-    const one = new Float32Array(n * columns);
-    for (let row = 0; row < n; row++) {
-      const at = (row * baselines + k) * columns;
-      one.set(values.subarray(at, at + columns), row * columns);
-    }
-    return one;
-  });
 }

@@ -4,6 +4,7 @@
  * Invariants
  *  D1 It is written after the result is on disk, so a result without one is no result.
  *  D2 It names its own digest and the result's: one that was edited, cut, or lies beside another file, is noticed.
+ *  D3 Its shape is checked against its schema whenever it is read: a wrong one is a damaged file.
  *
  * Not a signature: whoever can write the folder can write both. It catches accidents, which is what shards suffer.
  */
@@ -16,9 +17,12 @@ import { sha256Hex } from '#kernel/bytes.ts';
 import { FarfieldError } from '#kernel/errors.ts';
 import { canonical } from '../canonical.ts';
 import type { PassReport } from '../pass.ts';
+import { type Check, compileSchema, type JsonSchema } from '../schema.ts';
+import schemas from '../schemas.json' with { type: 'json' };
 import type { UncertaintyStatistics } from '../uncertainty/statistics.ts';
 import { type ShardRows, shardName } from './shards.ts';
 
+let checkSidecar: Check | undefined;
 const MAX_SIDECAR_BYTES = 4 * 1024 * 1024;
 
 /** What decides a shard's numbers beside its rows: shards that differ in any of it are of different jobs. */
@@ -57,6 +61,8 @@ export interface Sidecar {
   readonly v: 1;
   readonly shard: ShardRows;
   readonly job: ShardJob;
+  /** The name of the file that rows were read from, without folders: another name makes no other job. */
+  readonly inputFile: string;
   readonly rowsDigest: string;
   /** Digest of the labels of these rows; null without. */
   readonly labelsDigest: string | null;
@@ -116,9 +122,14 @@ export function parseSidecar(folder: string, name: string): ReadSidecar {
   const bad = (why: string): ReadSidecar => ({ kind: 'bad', why: `${name}: ${why}` });
   let text: string;
   try {
-    if (statSync(join(folder, name)).size > MAX_SIDECAR_BYTES) return bad('is too large for a sidecar');
+    const facts = statSync(join(folder, name));
+    // To read a FIFO would take for ever, and to do the shard again would not replace a folder.
+    if (!facts.isFile())
+      throw new FarfieldError('E_CONFLICT', `${join(folder, name)} is no file, where a sidecar belongs; remove it`);
+    if (facts.size > MAX_SIDECAR_BYTES) return bad('is too large for a sidecar');
     text = readFileSync(join(folder, name), 'utf8');
   } catch (reason) {
+    if (reason instanceof FarfieldError) throw reason;
     if (errno(reason) === 'ENOENT') return { kind: 'absent' };
     return bad(`cannot be read (${errno(reason) ?? 'unknown'})`);
   }
@@ -127,6 +138,9 @@ export function parseSidecar(folder: string, name: string): ReadSidecar {
     const { digest, ...facts } = JSON.parse(text) as Sidecar & { digest: string };
     if (facts.v !== 1) return bad('is of another version of farfield-runner');
     if (digest !== sha256Hex(canonical(facts))) return bad('was changed after it was written');
+    checkSidecar ??= compileSchema(schemas.sidecar as JsonSchema);
+    const problem = checkSidecar(facts);
+    if (problem !== undefined) return bad(`is no sidecar of this version: ${problem.trim()}`);
     sidecar = facts;
   } catch {
     return bad('is no whole JSON');

@@ -139,7 +139,7 @@ t.test('a runner that does not hear a cancel is killed with all that it started'
     agent.launch([act(1, {})], { adapter: 'raw' });
     await agent.until('it runs', () => agent.messages.some((m) => m.started?.state === 'running'));
     agent.session?.send({ cancel: { leases: [{ key: 1, attempt: 1, leaseEpoch: 7 }], reason: 'stop' } }, 'prompt');
-    t.ok(processesWith('7654321'));
+    await agent.until('its child runs', () => processesWith('7654321'));
     t.match((await agent.outcomes(1))[0], { status: 'cancelled' });
     t.notOk(processesWith('7654321'), 'its child in another session, too');
   });
