@@ -260,6 +260,7 @@ export class Agent implements AgentControl {
       random,
       log,
       leaseEpoch,
+      nodesPerBlock: config.blocks.shape.nodes,
       launchRefusal: (work) => this.#launchRefusal(work),
       stage: stage.stage,
       held: () => this.#drain.current !== undefined,

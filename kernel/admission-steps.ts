@@ -96,7 +96,7 @@ export function manifestRefusal(manifest: Manifest, ticket: Ticket): Refusal | u
 
 /** A function takes no more of a node than the ticket's signer allowed. */
 export function needsRefusal(manifest: Pick<Manifest, 'claims'>, { claims }: Ticket): Refusal | undefined {
-  const { cores = 0, memMiB = 0, gpus = 0 } = manifest.claims.needs ?? {};
+  const { cores = 0, memMiB = 0, gpus = 0, nodes = 0 } = manifest.claims.needs ?? {};
   const { res } = claims;
   const over = (what: string, needed: number, field: string, allowed: number): Refusal | undefined =>
     needed <= allowed
@@ -107,6 +107,7 @@ export function needsRefusal(manifest: Pick<Manifest, 'claims'>, { claims }: Tic
           `${manifest.claims.name} needs ${needed} ${what}, and the ticket allows ${allowed}; sign it with a ${field} of ${needed}`,
         );
   return (
+    over('nodes', nodes, 'nodes', res.nodes) ??
     over('cores', cores, 'cpusPerNode', res.cpusPerNode) ??
     over('MiB of memory', memMiB, 'memMiBPerNode', res.memMiBPerNode) ??
     over('accelerators', gpus, 'gpusPerNode', res.gpusPerNode)

@@ -57,6 +57,7 @@ interface Raw {
   readonly body: ItemBody;
   readonly inline: readonly Uint8Array[];
   readonly files: ReadonlyMap<number, string>;
+  readonly gang: Launch['gang'];
 }
 
 export interface Preparation {
@@ -99,11 +100,16 @@ export function prepareLaunch(
         return [value];
       });
       if (!wanted(id)) continue;
-      const outDir = `${prefix}/${id}`;
+      // The folders may be on a disk that all nodes share: each part of a gang has its own, and the first one's is the result's.
+      const part = launch.gang?.nodeRank ?? 0;
+      const outDir = part === 0 ? `${prefix}/${id}` : `${prefix}/${id}.n${part}`;
       preparations.push({
         id,
         held,
-        work: prepareItem({ ...held, id, spec, outDir, body, inline, files: files.get(index) ?? NO_FILES }, parts),
+        work: prepareItem(
+          { ...held, id, spec, outDir, body, inline, files: files.get(index) ?? NO_FILES, gang: launch.gang },
+          parts,
+        ),
       });
     } catch (reason) {
       preparations.push({
@@ -225,7 +231,7 @@ async function prepareFiles(raw: Raw, parts: LaunchParts): Promise<Prepared> {
       ready.body.push(bytes);
       continue;
     }
-    const path = join(raw.spec.stage?.in ?? parts.spillDir, `${raw.id}.${index}.${arg.type}`);
+    const path = join(raw.spec.stage?.in ?? parts.spillDir, `${basename(raw.outDir)}.${index}.${arg.type}`);
     await writeFile(path, bytes, { mode: 0o600 });
     ready.spilled.push(path);
     const seen = raw.spec.stage === undefined ? path : join(INSIDE.in, basename(path));
@@ -306,6 +312,6 @@ function leaseOf(raw: Raw, ready: Ready, receivedAt: number): Lease {
   const bodyBytes = ready.body.reduce((sum, part) => sum + part.byteLength, 0);
   const hasOutDir = !INLINE_ONLY.has(spec.adapter);
   const fresh = { startedAt: 0, stop: undefined, announced: '' };
-  const place = { hasOutDir, outDir, written: out.host };
+  const place = { hasOutDir, outDir, written: out.host, gang: raw.gang };
   return { id, key, attempt, leaseEpoch, spec, item, ...rest, bodyBytes, ...place, receivedAt, ...fresh };
 }

@@ -1,6 +1,6 @@
 /** One attempt that the agent gave to this pilot, from its launch to the acknowledgement of its outcome. */
 import type { FileIdentity } from '#base/file-digests.ts';
-import type { HeldLease } from '#protos/generated/link.js';
+import type { Gang, HeldLease } from '#protos/generated/link.js';
 import type { RunnerItem } from '#protos/runner.ts';
 import type { LaunchSpec } from './spec.ts';
 
@@ -38,6 +38,8 @@ export interface Lease {
   /** On the host; the same folder where there is no container. */
   readonly written: string;
   readonly receivedAt: number;
+  /** This pilot's part of a program over several nodes; its ranks begin when all parts are ready. */
+  readonly gang: Gang | undefined;
   startedAt: number;
   stop: StopOrder | undefined;
   /** The state that the agent was told last. */

@@ -18,6 +18,7 @@ import { fromUtf8 } from '#kernel/bytes.ts';
 import { FarfieldError } from '#kernel/errors.ts';
 import { generateKey, signerFrom } from '#kernel/sign.ts';
 import { BLOCK_FILE, type BlockFile, parseBlockFile } from '#protos/block-file.ts';
+import { freePort } from './free-port.ts';
 import { findGpus } from './gpus.ts';
 import { createPilotLogger } from './log.ts';
 import { sizeOf } from './node.ts';
@@ -105,6 +106,7 @@ async function main(argv: readonly string[]): Promise<number> {
     node: process.env.SLURMD_NODENAME ?? hostname(),
     walltime,
     gpus,
+    freePort,
     size: sizeOf(block.slots, machine, gpus),
     pid: process.pid,
     log,

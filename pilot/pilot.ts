@@ -24,7 +24,7 @@ import { PROTOCOL } from '#kernel/limits.ts';
 import type { NodeSize } from '#kernel/resources.ts';
 import type { Signer } from '#kernel/sign.ts';
 import type { BlockFile } from '#protos/block-file.ts';
-import type { CancelLeases, HeldLease, Launch, Stop } from '#protos/generated/link.js';
+import type { CancelLeases, GangGo, GangReady, HeldLease, Launch, Stop } from '#protos/generated/link.js';
 import type { Gpus } from './gpus.ts';
 import { type Prepared, prepareLaunch } from './launch.ts';
 import { heldOf, type Lease, leaseId } from './lease.ts';
@@ -60,6 +60,8 @@ export interface PilotParts {
   readonly walltime?: Walltime | undefined;
   /** Accelerators of this node that are ours. */
   readonly gpus?: Gpus | undefined;
+  /** A port of this node where nobody listens. */
+  readonly freePort: () => Promise<number>;
   /** Of this node, for the block; left out: nothing of it is known but the slots. */
   readonly size?: NodeSize | undefined;
   readonly log: PilotLogger;
@@ -99,6 +101,8 @@ export class Pilot {
   #trouble: string | undefined;
   #graceTimer: Timer | undefined;
   #announceTimer: Timer | undefined;
+  /** Parts of gangs whose runner is there, and that the agent may not have heard of. */
+  readonly #ready = new Map<string, GangReady>();
   /** Of stderr, since the start: logs come last, and what no link took is counted in the next one that goes. */
   #droppedLogBytes = 0;
 
@@ -120,6 +124,7 @@ export class Pilot {
         this.#session?.send({ progress: { ...heldOf(lease), done, total, perSecond } }, 'logs');
       },
       onLog: (lease, bytes) => this.#forwardLog(lease, bytes),
+      onReady: (lease) => this.#gangReady(lease),
     });
   }
 
@@ -251,6 +256,7 @@ export class Pilot {
         cores: this.#parts.size?.cores ?? 0,
         memMib: this.#parts.size?.memMiB ?? 0,
         accelerator: this.#parts.gpus?.vendor ?? '',
+        gangs: true,
         protocolMin: PROTOCOL.min,
         protocolMax: PROTOCOL.max,
       }),
@@ -276,6 +282,8 @@ export class Pilot {
     for (const lease of this.#leases.values()) if (!('preparing' in lease)) lease.announced = '';
     for (const dropped of welcome.drop) this.#drop(dropped);
     this.#tellDraining();
+    // What was said in an earlier session may be lost, and so may be its answer.
+    for (const ready of this.#ready.values()) session.send({ gangReady: ready });
     this.#outbox.attach(session);
     try {
       return await session.serve((messages) => this.#handle(messages));
@@ -295,6 +303,7 @@ export class Pilot {
         this.#outbox.acked([message.doneAck.doneNo]);
       } else if (message.spec !== undefined) this.#specs.set(message.spec.specNo, readSpec(message.spec));
       else if (message.cancel !== undefined) this.#cancel(message.cancel);
+      else if (message.gangGo !== undefined) this.#gangGo(message.gangGo);
       else if (message.stop !== undefined) this.#stopAsTold(message.stop);
       else throw new FarfieldError('E_PROTOCOL', `a pilot does not take ${message.body ?? 'an unknown message'}`);
     }
@@ -346,6 +355,27 @@ export class Pilot {
       );
   }
 
+  /** The first node's port is the rendezvous of all; the others need none. */
+  #gangReady(lease: Lease): void {
+    const port = lease.gang?.nodeRank === 0 ? this.#parts.freePort() : Promise.resolve(0);
+    port.then(
+      (free) => {
+        if (!this.#leases.has(lease.id)) return;
+        const ready = { lease: heldOf(lease), port: free };
+        this.#ready.set(lease.id, ready);
+        this.#session?.send({ gangReady: ready });
+      },
+      (reason: unknown) => this.#stopLease(lease.id, `no port is free: ${FarfieldError.from(reason).message}`),
+    );
+  }
+
+  #gangGo({ lease: held, address }: GangGo): void {
+    const lease = held === undefined ? undefined : this.#leases.get(leaseId(held.key, held.attempt));
+    if (lease === undefined || 'preparing' in lease) return;
+    this.#ready.delete(lease.id);
+    this.#pools.go(lease, address);
+  }
+
   #cancel({ leases, reason }: CancelLeases): void {
     for (const { key, attempt } of leases) this.#stopLease(leaseId(key, attempt), reason);
   }
@@ -375,6 +405,7 @@ export class Pilot {
   /** The end of a lease here. From now on its outcome is what is held. */
   #settle(lease: Lease, outcome: Outcome): void {
     this.#leases.delete(lease.id);
+    this.#ready.delete(lease.id);
     if (!this.#dropped.delete(lease.id)) this.#outcomes.add(outcome);
     if (lease.spilled.length === 0 && !lease.hasOutDir) return;
     cleanUp(lease, outcome).catch((error: unknown) => this.#parts.log.error(error, 'a folder could not be removed'));

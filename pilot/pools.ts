@@ -81,6 +81,7 @@ export interface PoolsParts extends Omit<SlotParts, 'index' | 'events' | 'scratc
   onItem(lease: Lease, end: ItemEnd, slot: Slot | undefined): void;
   onProgress: SlotEvents['onProgress'];
   onLog: SlotEvents['onLog'];
+  onReady: SlotEvents['onReady'];
 }
 
 /** Bytes of inline arguments in one frame to a runner. */
@@ -108,6 +109,7 @@ export class Pools {
       onItem: (lease, end) => parts.onItem(lease, end, this.slots[index]),
       onProgress: (lease, done, total, perSecond) => parts.onProgress(lease, done, total, perSecond),
       onLog: (lease, bytes) => parts.onLog(lease, bytes),
+      onReady: (lease) => parts.onReady(lease),
       onChange: () => this.#later(),
       onLoadFailed: (spec, error) => this.#loadFailed(spec.poolKey, error),
     });
@@ -152,6 +154,11 @@ export class Pools {
       return;
     }
     this.slots.find((slot) => slot.inFlight.has(lease.id))?.stop(lease, order);
+  }
+
+  /** Every part of a gang is ready: this one's ranks begin. */
+  go(lease: Lease, address: string): void {
+    this.slots.find((slot) => slot.inFlight.has(lease.id))?.go(lease, address);
   }
 
   /** Takes nothing more and gives out nothing more; what waits is answered as not charged. */

@@ -13,11 +13,14 @@
  *     that start no processes are believed, the others' whole tree is killed first.
  *  S4 When a runner dies by an item's doing, the items beside it are charged too (which of them did it is unknown); when
  *     it dies by our doing, they are not.
+ *  S5 A runner that started a program serves that one item: its end is told when everything that it started is gone, so nothing
+ *     of a gang outlives it. Its ranks begin when the agent says that every part is ready.
  */
 import type { Clock, Timer } from '#base/clock.ts';
 import { measureDirectory } from '#base/directory-digest.ts';
 import type { FileDigests } from '#base/file-digests.ts';
 import { FarfieldError } from '#kernel/errors.ts';
+import { PROGRAM } from '#kernel/gangs.ts';
 import type { RunnerDone } from '#protos/runner.ts';
 import { type Gpus, gpuEnv } from './gpus.ts';
 import type { Lease, StopOrder } from './lease.ts';
@@ -47,6 +50,8 @@ export interface SlotEvents {
   onProgress(lease: Lease, done: number, total: number, perSecond: number): void;
   /** The lease is known when it is the only one in flight. */
   onLog(lease: Lease | undefined, bytes: Buffer): void;
+  /** Its runner is there, and it is told nothing before `go`. */
+  onReady(lease: Lease): void;
   /** Room appeared, or the runner is gone: the owner gives out work again. */
   onChange(slot: Slot): void;
   /** The runner could not load: every waiting item of its pool would fail the same way. */
@@ -88,6 +93,10 @@ export class Slot {
   itemMs: number | undefined;
   readonly #parts: SlotParts;
   #runner: RunnerHandle | undefined;
+  /** S5: what the runner said of its one item. */
+  #last: { readonly id: string; readonly end: ItemEnd } | undefined;
+  /** S5: whether its ranks were begun. */
+  #gone = false;
   #window = 1;
   #bytes = 0;
   #lastDoneAt = 0;
@@ -217,11 +226,22 @@ export class Slot {
     }
     this.lastUsed = now;
     this.served = true;
-    this.#runner?.run(
-      leases.map((lease) => lease.item),
-      body,
-    );
+    const [first] = leases;
+    if (first?.gang !== undefined) this.#parts.events.onReady(first);
+    else
+      this.#runner?.run(
+        leases.map((lease) => lease.item),
+        body,
+      );
     this.#timeoutTimer ??= this.#parts.clock.after(TIMEOUT_TICK_MS, () => this.#checkTimeouts());
+  }
+
+  /** S5. Said again, it starts nothing twice. */
+  go(lease: Lease, address: string): void {
+    if (lease.gang === undefined || this.#gone || lease.stop !== undefined || !this.inFlight.has(lease.id)) return;
+    this.#gone = true;
+    const { nodeRank, nodes, ranksPerNode } = lease.gang;
+    this.#runner?.run([{ ...lease.item, gang: { nodeRank, nodes, ranksPerNode, address } }], lease.body);
   }
 
   #done(items: readonly RunnerDone[], body: Buffer): void {
@@ -239,6 +259,12 @@ export class Slot {
         void this.#runner?.kill(
           new FarfieldError('E_PROTOCOL', 'the runner answered an item that it does not have, or without its bytes'),
         );
+        return;
+      }
+      if (lease.spec.adapter === PROGRAM && lease.stop === undefined) {
+        // It stays in flight: the end of the tree answers it.
+        this.#last = { id: lease.id, end: { kind: 'done', done, inline } };
+        void this.#runner?.kill(new FarfieldError('E_UNAVAILABLE', 'the program is over'));
         return;
       }
       this.#remove(lease);
@@ -324,11 +350,14 @@ export class Slot {
     const lost = [...this.inFlight.values()];
     const { spec } = this;
     const byUs = end.error.code === 'E_UNAVAILABLE';
+    const last = end.left.length === 0 ? this.#last : undefined;
     const wasStarting = this.state === 'starting';
     this.#empty();
     for (const lease of lost) {
-      if (lease.stop !== undefined)
+      if (last?.id === lease.id) this.#parts.events.onItem(lease, last.end);
+      else if (lease.stop !== undefined)
         this.#parts.events.onItem(lease, { kind: 'stopped', order: lease.stop, left: end.left });
+      else if (end.left.length > 0) this.#parts.events.onItem(lease, leftBehind(end.left));
       else this.#parts.events.onItem(lease, { kind: 'failed', error: end.error, charged: !byUs });
     }
     if (wasStarting && !byUs && spec !== undefined) this.#parts.events.onLoadFailed(spec, end.error);
@@ -339,6 +368,8 @@ export class Slot {
     this.#timeoutTimer?.cancel();
     this.#timeoutTimer = undefined;
     this.#runner = undefined;
+    this.#last = undefined;
+    this.#gone = false;
     this.#life += 1;
     this.#bytes = 0;
     this.inFlight.clear();
@@ -349,4 +380,9 @@ export class Slot {
     this.network = undefined;
     this.gpus = [];
   }
+}
+
+function leftBehind(left: readonly number[]): ItemEnd {
+  const text = `its runner ended, but ${left.length} of its processes could not be ended (${left.join(', ')})`;
+  return { kind: 'failed', error: new FarfieldError('E_OUTCOME_UNKNOWN', text), charged: true };
 }

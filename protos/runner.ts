@@ -42,6 +42,18 @@ export const RunnerItem = T.Object(
     maxInlineBytes: T.Integer({ minimum: 0 }),
     maxBytes: T.Integer({ minimum: 0 }),
     seed: T.Optional(T.Integer({ minimum: 0 })),
+    /** This runner's part of a program over several nodes; names of the nodes by rank, and where the first one may listen. */
+    gang: T.Optional(
+      T.Object(
+        {
+          nodeRank: T.Integer({ minimum: 0 }),
+          nodes: T.Array(T.String(), { minItems: 1 }),
+          ranksPerNode: T.Integer({ minimum: 1 }),
+          address: T.String(),
+        },
+        closed,
+      ),
+    ),
     uncertainty: T.Optional(
       T.Object({ method: T.String(), samples: T.Integer({ minimum: 0 }), level: T.Number() }, closed),
     ),

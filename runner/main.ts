@@ -30,6 +30,11 @@ const clock = systemClock;
 const ADAPTERS: Readonly<Record<string, () => Promise<CallAdapter>>> = {
   noop: async () => (await import('./adapters/noop.ts')).createNoop(clock),
   fake: async () => (await import('./adapters/fake.ts')).createFake(clock),
+  program: async () =>
+    (await import('./adapters/program.ts')).createProgram({
+      env: process.env,
+      log: (bytes) => void process.stderr.write(bytes),
+    }),
   ort: async () => (await import('./model-calls.ts')).createModelCalls('ort', clock),
 };
 

@@ -136,7 +136,8 @@ export class AdmissionDesk {
   #fitting(decision: Decision, id: string): Decision {
     if (decision.kind !== 'run') return decision;
     const { token, chain } = decision;
-    const refusal = this.#o.engine.sizeRefusal(decision);
+    const runtimes = decision.match?.choices.map(({ runtime }) => runtime) ?? [];
+    const refusal = this.#o.engine.sizeRefusal(decision, runtimes);
     if (refusal === undefined) return decision;
     this.#o.log.warn({ id, code: refusal.code, step: refusal.step }, 'delivery refused');
     return { kind: 'final', token, chain, refusal };

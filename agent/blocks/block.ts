@@ -157,8 +157,33 @@ function isIdle({ engine, pilots: links }: BlocksOptions, { state, pilots }: Blo
   );
 }
 
-function wanted(options: BlocksOptions, demands: readonly Demand[], own: readonly Block[], takes: Takes): number {
+/** Whether gangs of so many nodes wait that no block will have for them; one that ends serves the next. */
+function wantsGangs(
+  options: BlocksOptions,
+  demand: Demand,
+  nodes: number,
+  own: readonly Block[],
+  takes: Takes,
+): boolean {
+  const { rows, isConnected } = options.pilots();
+  let places = 0;
+  for (const { id, state, group, pilots } of own) {
+    if (COMING.has(state)) places += Math.floor(group.shape.nodes / nodes);
+    const here = [...rows.values()].filter(({ no, block }) => block === id && isConnected(no));
+    const usable = here.filter((row) => takes(row, demand.work, demand.needMs));
+    // Its other nodes are about to come. One whose pilots all came, and died since, stays too small.
+    if (state === 'running' && here.length < nodes && pilots.size < group.shape.nodes) places += 1;
+    const free = usable.filter(({ no }) => options.engine.heldBy(no) === 0);
+    places += Math.floor(free.length / nodes);
+  }
+  return demand.waiting > places;
+}
+
+function wanted(options: BlocksOptions, all: readonly Demand[], own: readonly Block[], takes: Takes): number {
+  if (all.some((demand) => demand.nodes !== undefined && wantsGangs(options, demand, demand.nodes, own, takes)))
+    return 1;
   const { slots, perCall } = options;
+  const demands = all.filter(({ nodes }) => nodes === undefined);
   const { rows, isConnected } = options.pilots();
   // In slots: an item that fills a node is as much work for a new one as all its slots.
   const weight = ({ work }: Demand): number => (perCall ? 1 : slots / options.engine.placesOf(work, slots));

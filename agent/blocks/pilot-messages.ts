@@ -4,7 +4,7 @@ import { statusName } from '#kernel/leaves.ts';
 import { MAX_FRAME_BYTES } from '#kernel/limits.ts';
 import type { Detail } from '#kernel/receipts.ts';
 import type { Measured } from '#kernel/tokens/claims.ts';
-import type { Done, FileArg, Launch } from '#protos/generated/link.js';
+import type { Done, FileArg, Gang, Launch } from '#protos/generated/link.js';
 import type { Work } from '../work/mirror.ts';
 import type { AttemptEnd, LaunchItem } from '../work/ports.ts';
 
@@ -22,6 +22,7 @@ export function launchMessages(
   items: readonly LaunchItem[],
   filesOf: FilesOf,
   outDirs: string,
+  gang?: Gang,
 ): Launch[] {
   const messages: Launch[] = [];
   let open = createDraft();
@@ -39,6 +40,7 @@ export function launchMessages(
       inline: Buffer.concat(inline),
       files,
       outDirs: utf8(outDirs),
+      gang,
     });
     open = createDraft();
   };

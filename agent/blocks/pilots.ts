@@ -28,7 +28,7 @@ import type { HeldItem, Ledger, PilotRow } from '../admission/ledger.ts';
 import { holds } from '../work/attempts.ts';
 import type { Engine } from '../work/engine.ts';
 import { itemKey, splitKey, type Work } from '../work/mirror.ts';
-import type { AttemptEnd, LaunchItem, PilotPort } from '../work/ports.ts';
+import type { AttemptEnd, GangPort, LaunchItem, PilotPort } from '../work/ports.ts';
 import type { Specs } from '../work/specs.ts';
 import { outputPath, placeOutput } from './outputs.ts';
 import { type FilesOf, launchMessages, type ResultFile, readDone } from './pilot-messages.ts';
@@ -100,6 +100,7 @@ interface Peer {
   readonly held: readonly HeldItem[];
   readonly leftS: number;
   readonly size: NodeSize;
+  readonly gangs: boolean;
 }
 
 /** A kernel that closes a socket knows that its process is gone; a network that is silent knows nothing. */
@@ -133,11 +134,11 @@ export async function openPilots(options: PilotsOptions): Promise<Pilots> {
       sessionEpoch += 1;
       const { slots, cores, memMib, gpus, accelerator, leftS } = hello;
       const size = { slots, cores, memMiB: memMib, gpus, accelerator };
-      return { welcome: { sessionEpoch, drop }, peer: { row, held, leftS, size } };
+      return { welcome: { sessionEpoch, drop }, peer: { row, held, leftS, size, gangs: hello.gangs } };
     },
-    async onSession(session, { row, held, leftS, size }) {
+    async onSession(session, { row, held, leftS, size, gangs }) {
       const fact = { endsAt: leftS === 0 ? undefined : options.clock.mono() + leftS * 1000, draining: false };
-      const port = createPort(options, row, session, size, () => fact.draining);
+      const port = createPort(options, row, session, size, () => fact.draining, gangs);
       connected.set(row.no, session);
       facts.set(row.no, fact);
       options.blocks().connected(row);
@@ -239,8 +240,17 @@ function createPort(
   session: PilotSession,
   size: NodeSize,
   isDraining: () => boolean,
+  knowsGangs: boolean,
 ): PilotPort {
   const told = new Set<number>();
+  /** Says a work's spec, once a session. */
+  const tell = (work: Work): number => {
+    const spec = options.specs.of(work);
+    options.blocks().leased(row);
+    if (!told.has(spec.specNo)) session.send({ spec });
+    told.add(spec.specNo);
+    return spec.specNo;
+  };
   return {
     no: row.no,
     block: row.block,
@@ -251,16 +261,24 @@ function createPort(
     ...(options.perCall ? { single: true } : {}),
     size: { ...size, slots: row.slots },
     launch(work: Work, leaseEpoch: number, items: readonly LaunchItem[]) {
-      const spec = options.specs.of(work);
-      options.blocks().leased(row);
-      if (!told.has(spec.specNo)) session.send({ spec });
-      told.add(spec.specNo);
-      for (const launch of launchMessages(work, spec.specNo, leaseEpoch, items, options.filesOf, options.outDirs))
+      const specNo = tell(work);
+      for (const launch of launchMessages(work, specNo, leaseEpoch, items, options.filesOf, options.outDirs))
         session.send({ launch });
     },
+    ...(knowsGangs ? { gang: gangPort(options, session, tell) } : {}),
     cancel(items, reason) {
       session.send({ cancel: { leases: items.map(heldLease), reason } }, 'prompt');
     },
+  };
+}
+
+function gangPort({ filesOf, outDirs }: PilotsOptions, session: PilotSession, tell: (work: Work) => number): GangPort {
+  return {
+    launch(work, leaseEpoch, item, part) {
+      for (const launch of launchMessages(work, tell(work), leaseEpoch, [item], filesOf, outDirs, part))
+        session.send({ launch });
+    },
+    go: (held, address) => void session.send({ gangGo: { lease: heldLease(held), address } }),
   };
 }
 
@@ -272,7 +290,7 @@ function take(
   message: PilotMessage,
   leaving: boolean,
 ): void {
-  const { started, progress, log, done } = message;
+  const { started, progress, log, done, gangReady } = message;
   if (done !== undefined) {
     takeDone(options, port, done, leaving)
       .then(() => {
@@ -287,6 +305,7 @@ function take(
   } else if (started !== undefined) options.engine.started(started.keys, started.state, `on ${port.node}`);
   else if (progress !== undefined)
     options.onProgress(progress.key, progress.attempt, progress.done, progress.total, progress.perSecond);
+  else if (gangReady?.lease !== undefined) options.engine.gangReady(port.no, heldItem(gangReady.lease), gangReady.port);
   else if (log !== undefined) options.onLog(log.key, log.attempt, log.data, log.dropped);
   else throw new FarfieldError('E_PROTOCOL', 'a message that a pilot does not send');
 }
@@ -305,10 +324,8 @@ async function takeDone(options: PilotsOptions, port: PilotPort, done: Done, lea
   });
   // By digest, so that an upload finds it after a restart, and a repeated message meets a file that is there.
   if (read.files.length > 0) await keepFiles(options, read.files);
-  const ends = await placed(
-    options,
-    read.ends.map((end) => reworded(options, port.block, end)),
-  );
+  const own = read.ends.map((end) => reworded(options, port.block, end));
+  const ends = await placed(options, engine.gather(port.no, own, leaving));
   await engine.ended(port.no, ends, leaving);
   // Only now: until the commit a repeated message needs the spool's copy.
   for (const { detail, resultDigest } of ends) {

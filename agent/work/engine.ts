@@ -1,14 +1,18 @@
+import { gangOf } from '#kernel/gangs.ts';
 import { STATUS_CODES } from '#kernel/receipts.ts';
-import { type Refusal, refusal as refusalOf } from '#kernel/refusal.ts';
-import { NO_LOAD, type NodeSize, roomFor, tooBig } from '#kernel/resources.ts';
+import type { Refusal } from '#kernel/refusal.ts';
+import type { NodeSize } from '#kernel/resources.ts';
 import { ITEM } from '../admission/item-state.ts';
 import type { HeldItem, NewTicket } from '../admission/ledger.ts';
 import { Attempts, heldOf, holds } from './attempts.ts';
 import { createEndings, type Ending, type Endings, type Sealed, type SealedItem, sealEndings } from './endings.ts';
+import { Gangs, type Settled } from './gangs.ts';
 import { createGates, type Gates } from './gates.ts';
+import { createMeasures, type Measures } from './measures.ts';
 import { isOpen, itemKey, splitKey, type TicketToken, type Work } from './mirror.ts';
-import { createPlacement, type Demand, inFlightOf, type Placement, type Runnable } from './placement.ts';
+import { createPlacement, type Demand, inFlightOf, isRunnable, type Placement, type Runnable } from './placement.ts';
 import type { AttemptEnd, EngineOptions, LaunchItem, Loss, Offer, PilotPort } from './ports.ts';
+import { createSizes, type Sizes } from './sizes.ts';
 import { needOf } from './specs.ts';
 
 /** Of kernel/tokens/pack.ts: what a receipt has room for. */
@@ -20,11 +24,12 @@ export class Engine {
   stale = 0;
   readonly #o: EngineOptions;
   readonly #pilots = new Map<number, PilotPort>();
-  /** Since when a pilot works on what it has, for the measurement of a spec's pace. */
-  readonly #busySince = new Map<number, number>();
+  readonly #measures: Measures;
   readonly #placement: Placement;
-  /** The largest of each that a node here has, as configured or seen; 0: not known. */
-  #largest: Omit<NodeSize, 'slots'> = { cores: 0, memMiB: 0, gpus: 0, accelerator: '' };
+  readonly #gangs: Gangs;
+  /** A gang was the last that began: single calls have their turn (gangs.ts, G3). */
+  #afterGang = false;
+  readonly #sizes: Sizes;
   readonly #gates: Gates;
   #open = 0;
   readonly #endings: Endings;
@@ -35,6 +40,22 @@ export class Engine {
     this.#o = options;
     this.#leaseEpoch = options.leaseEpoch;
     this.#placement = createPlacement(isRunnable);
+    this.#measures = createMeasures({
+      works: this.works,
+      pilots: this.#pilots,
+      placement: this.#placement,
+      specs: options.specs,
+      clock: options.clock,
+    });
+    this.#sizes = createSizes(options.nodesPerBlock);
+    const specNo = (work: Work): number => options.specs.of(work).specNo;
+    this.#gangs = new Gangs({
+      pilots: this.#pilots,
+      isRunnable,
+      specNo,
+      needMs: (work) => this.#placement.needMs(specNo(work), work),
+      lease: (item, ports) => this.#leaseGang(item, ports),
+    });
     this.#gates = createGates(({ work }) => work.limits);
     this.#endings = createEndings({
       ledger: options.ledger,
@@ -64,7 +85,7 @@ export class Engine {
   }
 
   get waiting(): number {
-    return this.#placement.waiting + this.#gates.parked;
+    return this.#placement.waiting + this.#gangs.waiting + this.#gates.parked;
   }
 
   find(id: string): Work | undefined {
@@ -92,13 +113,13 @@ export class Engine {
   /** A slot that could take all these items now, so that their lease can ride in the admission's commit. */
   offer(work: Work, items: readonly number[]): Offer | undefined {
     // A queue means that others were first; staged items are not ready.
-    if (this.#o.held?.() === true) return undefined;
+    if (this.#o.held?.() === true || gangOf(work.manifest.claims) !== undefined) return undefined;
     if (this.#placement.waiting > 0 || items.some((i) => work.payloads.get(i)?.needsFiles === true)) return undefined;
     if (!this.#gates.hasRoom(work.limits, items.length)) return undefined;
     const { specNo } = this.#o.specs.of(work);
     const needMs = this.#placement.needMs(specNo, work);
     for (const pilot of this.#pilots.values()) {
-      if (this.#placement.room(pilot, specNo, work) < items.length) continue;
+      if (this.#gangs.reserves(pilot.no) || this.#placement.room(pilot, specNo, work) < items.length) continue;
       if (pilot.takes?.(work, needMs) === false) continue;
       this.#count(pilot, work, items.length);
       this.#leaseEpoch += 1;
@@ -130,35 +151,28 @@ export class Engine {
 
   /** Nodes of this size come, or came. What is waiting and fits on none of them ends, with numbers. */
   nodeSize(size: Omit<NodeSize, 'slots'>): void {
-    const { cores, memMiB, gpus, accelerator } = this.#largest;
-    this.#largest = {
-      cores: Math.max(cores, size.cores),
-      memMiB: Math.max(memMiB, size.memMiB),
-      gpus: Math.max(gpus, size.gpus),
-      // Of several kinds none is known.
-      accelerator: accelerator === '' || accelerator === size.accelerator ? size.accelerator : '',
-    };
+    this.#sizes.note(size);
     for (const work of this.works.values()) {
-      const found = this.sizeRefusal(work);
+      const found = this.sizeRefusal(work, [work.choice.runtime]);
       if (found === undefined) continue;
       const waiting = [...work.states.keys()].filter((i) => work.states[i] === ITEM.waiting && isOpen(work, i));
       this.refuseAll(work, waiting, found);
     }
   }
 
-  /** Work that no node here can ever hold. */
-  sizeRefusal(work: Parameters<typeof needOf>[0]): Refusal | undefined {
-    const why = tooBig(this.#largest, needOf(work));
-    return why === undefined ? undefined : refusalOf('ceilings', 'E_CEILING', why);
+  /** Work that no block here can ever hold; `runtimes` are those that it may have. */
+  sizeRefusal(work: Parameters<Sizes['refusal']>[0], runtimes: readonly string[]): Refusal | undefined {
+    return this.#sizes.refusal(work, runtimes);
   }
 
   /** Items of this work that a node of the largest size holds at once; 1 at least. */
   placesOf(work: Work, slots: number): number {
-    return Math.max(1, Math.min(slots, Math.floor(roomFor({ ...this.#largest, slots }, NO_LOAD, needOf(work)))));
+    return this.#sizes.places(needOf(work), slots);
   }
 
   /** What of a node this work waits for, in words; undefined where any slot will do. */
   waitsFor(work: Work): string | undefined {
+    if (gangOf(work.manifest.claims) !== undefined) return this.#gangs.waitsFor(work);
     return this.#placement.waitsFor(this.#o.specs.of(work).specNo, work);
   }
 
@@ -184,7 +198,9 @@ export class Engine {
   strange(pilotNo: number, held: readonly HeldItem[]): readonly HeldItem[] {
     return held.filter((item) => {
       const work = this.works.get(item.ticketNo);
-      return work === undefined || !holds(work, item) || work.pilots[item.i] !== pilotNo;
+      if (work === undefined || !holds(work, item)) return true;
+      if (gangOf(work.manifest.claims) !== undefined) return !this.#gangs.holds(pilotNo, item);
+      return work.pilots[item.i] !== pilotNo;
     });
   }
 
@@ -200,11 +216,14 @@ export class Engine {
       if (work === undefined || strange.has(item)) continue;
       kept.add(itemKey(item.ticketNo, item.i));
       // One whose end is being committed gave its place back already.
-      if (work.ending[item.i] === 0) this.#count(pilot, work, 1);
+      if (work.ending[item.i] === 0 && work.pilots[item.i] === pilot.no) this.#count(pilot, work, 1);
       if (work.cancels[item.i] === 1) pilot.cancel([item], 'cancelled');
     }
-    // Leases that the pilot does not know: the launch never reached it.
-    const missing = this.#leasesOf(pilot.no).filter(({ ticketNo, i }) => !kept.has(itemKey(ticketNo, i)));
+    this.#owned(this.#settle(this.#gangs.attach(pilot.no, kept)));
+    // Leases that the pilot does not know: the launch never reached it. Or a gang's, of an earlier life of this agent.
+    const missing = this.#leasesOf(pilot.no).filter(
+      (each) => !kept.has(itemKey(each.ticketNo, each.i)) && !this.#gangs.isLive(each),
+    );
     this.#owned(this.#attempts.giveBack(missing, 'its pilot did not have it after a reconnect'));
     this.dispatch();
   }
@@ -213,32 +232,56 @@ export class Engine {
   detach(pilot: PilotPort): void {
     if (this.#pilots.get(pilot.no) !== pilot) return;
     this.#pilots.delete(pilot.no);
-    this.#busySince.delete(pilot.no);
+    this.#measures.forget(pilot.no);
     this.#placement.forget(pilot.no);
   }
 
   /** The pilot is dead: what it held starts again elsewhere, or ends with the cause. */
   async lost(pilotNo: number, loss: Loss): Promise<void> {
     this.#pilots.delete(pilotNo);
-    this.#busySince.delete(pilotNo);
+    this.#measures.forget(pilotNo);
     this.#placement.forget(pilotNo);
-    await this.#attempts.lost(pilotNo, this.#leasesOf(pilotNo), loss);
+    const settled = this.#gangs.lost(pilotNo, loss);
+    const own = this.#leasesOf(pilotNo).filter((held) => !this.#gangs.isLive(held));
+    await this.#attempts.lost(pilotNo, own, loss);
+    await this.#settle(settled);
+  }
+
+  /** What is over by these ends: of a gang's parts nothing before the last one, and then one end (gangs.ts, G4). */
+  gather(pilotNo: number, ends: readonly AttemptEnd[], leaving: boolean): readonly AttemptEnd[] {
+    const gathered = this.#gangs.gather(pilotNo, ends, leaving, this.works);
+    for (const settled of gathered.lost) this.#owned(this.#settle(settled));
+    return gathered.ends;
+  }
+
+  /** The one outcome of a gang. */
+  async #settle(settled: Settled | undefined): Promise<void> {
+    if (settled === undefined) return;
+    if (settled.kind === 'end') await this.#attempts.take([settled.end]);
+    else await this.#attempts.lost(settled.no, [settled.held], settled.loss);
+    this.dispatch();
+  }
+
+  /** A part of a gang has its runner. */
+  gangReady(pilotNo: number, held: HeldItem, port: number): void {
+    this.#gangs.ready(pilotNo, held, port);
   }
 
   /** What waits for a place, and how much of it there is. */
   demands(): Demand[] {
-    return this.#placement.demands();
+    return [...this.#placement.demands(), ...this.#gangs.demands()];
   }
 
   /** Items that a connected pilot holds. */
   heldBy(pilotNo: number): number {
     const pilot = this.#pilots.get(pilotNo);
-    return pilot === undefined ? 0 : inFlightOf(pilot);
+    if (pilot === undefined) return 0;
+    return Math.max(inFlightOf(pilot), this.#gangs.isPart(pilotNo) ? 1 : 0);
   }
 
   /** Resolves when every outcome of this message is committed, so that the pilot may forget it. `leaving`: it is ending. */
   async ended(pilotNo: number, ends: readonly AttemptEnd[], leaving = false): Promise<void> {
-    this.#measure(pilotNo, ends);
+    this.#measures.take(pilotNo, ends);
     const returned = this.#attempts.take(ends, leaving ? pilotNo : undefined);
     this.dispatch();
     await returned;
@@ -264,9 +307,14 @@ export class Engine {
     }
     for (const i of leased) {
       // A pilot that is away now learns of it when it redials (attach), or is lost, and the item then ends as cancelled.
-      this.#pilots.get(work.pilots[i] ?? 0)?.cancel([heldOf(work, i)], 'cancelled');
+      this.#stop(work, i, 'cancelled');
     }
     this.dispatch();
+  }
+
+  #stop(work: Work, i: number, reason: string): void {
+    const held = heldOf(work, i);
+    if (!this.#gangs.stop(held, reason)) this.#pilots.get(work.pilots[i] ?? 0)?.cancel([held], reason);
   }
 
   /** After a change of policy that kills what it revokes: stops running work that may not start any more. */
@@ -275,7 +323,7 @@ export class Engine {
       const refusal = refusalOf(work);
       if (refusal?.code !== 'E_REVOKED') continue;
       const leased = [...work.states.keys()].filter((i) => work.states[i] === ITEM.leased && work.ending[i] === 0);
-      for (const i of leased) this.#pilots.get(work.pilots[i] ?? 0)?.cancel([heldOf(work, i)], refusal.message);
+      for (const i of leased) this.#stop(work, i, refusal.message);
     }
   }
 
@@ -293,11 +341,26 @@ export class Engine {
 
   dispatch(): void {
     if (this.#o.held?.() === true) return;
-    for (const pilot of this.#pilots.values()) {
-      for (let items = this.#placement.take(pilot); items.length > 0; items = this.#placement.take(pilot))
-        this.#lease(pilot, items);
+    if (this.#gangs.waiting > 0) {
+      // G3: after a gang the others first, if there are any.
+      if (this.#afterGang && this.#dispatchSingle()) this.#afterGang = false;
+      if (this.#gangs.place(!this.#afterGang || this.#placement.waiting === 0)) this.#afterGang = true;
     }
-    if (this.#placement.waiting > 0) this.#o.onDemand(this.#placement.waiting);
+    this.#dispatchSingle();
+    const waiting = this.#placement.waiting + this.#gangs.waiting;
+    if (waiting > 0) this.#o.onDemand(waiting);
+  }
+
+  #dispatchSingle(): boolean {
+    let given = false;
+    for (const pilot of this.#pilots.values()) {
+      if (this.#gangs.reserves(pilot.no)) continue;
+      for (let items = this.#placement.take(pilot); items.length > 0; items = this.#placement.take(pilot)) {
+        this.#lease(pilot, items);
+        given = true;
+      }
+    }
+    return given;
   }
 
   /** Resolves when what ended so far is on disk. */
@@ -337,7 +400,14 @@ export class Engine {
     }
   }
 
-  async #leaseOf(pilot: PilotPort, work: Work, wanted: readonly number[], leaseEpoch: number): Promise<void> {
+  /** `gang`: all pilots that have a part of the one item, of which `pilot` is the first. */
+  async #leaseOf(
+    pilot: PilotPort,
+    work: Work,
+    wanted: readonly number[],
+    leaseEpoch: number,
+    gang?: readonly PilotPort[],
+  ): Promise<void> {
     this.#count(pilot, work, wanted.length);
     try {
       const result = await this.#o.ledger.submit({
@@ -347,12 +417,26 @@ export class Engine {
       });
       if (result.kind !== 'leased') throw new Error(`a lease was answered with ${result.kind}`);
       this.#count(pilot, work, result.items.length - wanted.length);
-      if (result.items.length > 0) this.#launch(pilot, work, leaseEpoch, result.items, result.attempts);
+      if (result.items.length > 0) this.#launch(pilot, work, leaseEpoch, result.items, result.attempts, gang);
+      else for (const i of wanted) this.#gangs.remove(work.no, i);
     } catch (cause) {
       this.#count(pilot, work, -wanted.length);
+      for (const i of wanted) this.#gangs.remove(work.no, i);
       for (const i of wanted) if (isRunnable({ work, i })) this.#place(work, i);
       throw cause;
     }
+  }
+
+  #leaseGang({ work, i }: Runnable, ports: readonly PilotPort[]): void {
+    const refusal = this.#o.launchRefusal(work);
+    const [head] = ports;
+    if (refusal === undefined && head !== undefined) {
+      this.#leaseEpoch += 1;
+      this.#owned(this.#leaseOf(head, work, [i], this.#leaseEpoch, ports));
+      return;
+    }
+    this.#gangs.remove(work.no, i);
+    if (refusal !== undefined) this.refuseAll(work, [i], refusal);
   }
 
   #launch(
@@ -361,6 +445,7 @@ export class Engine {
     leaseEpoch: number,
     items: readonly number[],
     attempts: readonly number[],
+    gang?: readonly PilotPort[],
   ): void {
     const launched: LaunchItem[] = [];
     for (const [k, i] of items.entries()) {
@@ -370,7 +455,8 @@ export class Engine {
       work.pilots[i] = pilot.no;
       launched.push({ i, key: itemKey(work.no, i), attempt: attempts[k] ?? 0 });
     }
-    if (this.#pilots.get(pilot.no) !== pilot) {
+    const isHere = [pilot, ...(gang ?? [])].every((each) => this.#pilots.get(each.no) === each);
+    if (!isHere) {
       // It left while the lease was committed: `lost` and `attach` found nothing leased then.
       this.#owned(
         this.#attempts.giveBack(
@@ -378,17 +464,15 @@ export class Engine {
           'its pilot left before the launch',
         ),
       );
+      // Else its nodes would be taken for as long as it is not placed again.
+      if (gang !== undefined) for (const i of items) this.#gangs.remove(work.no, i);
       return;
     }
-    if (!this.#busySince.has(pilot.no)) this.#busySince.set(pilot.no, this.#o.clock.mono());
+    this.#measures.begin(pilot.no);
     this.#started(work, items);
-    pilot.launch(work, leaseEpoch, launched);
-    const late = items.filter((i) => work.cancels[i] === 1);
-    if (late.length > 0)
-      pilot.cancel(
-        late.map((i) => heldOf(work, i)),
-        'cancelled',
-      );
+    if (gang === undefined) pilot.launch(work, leaseEpoch, launched);
+    else for (const i of items) this.#gangs.launch(heldOf(work, i), gang);
+    for (const i of items) if (work.cancels[i] === 1) this.#stop(work, i, 'cancelled');
   }
 
   /** Waiting -> placement, after its files are there. */
@@ -423,7 +507,8 @@ export class Engine {
   }
 
   #place(work: Work, i: number): void {
-    this.#placement.add(this.#o.specs.of(work).specNo, { work, i });
+    if (gangOf(work.manifest.claims) !== undefined) this.#gangs.add({ work, i });
+    else this.#placement.add(this.#o.specs.of(work).specNo, { work, i });
   }
 
   /** An item ended or waits again: who was parked behind it may try. */
@@ -469,6 +554,7 @@ export class Engine {
   }
 
   #release(work: Work, i: number): void {
+    this.#gangs.remove(work.no, i);
     const since = work.leasedAt.get(i);
     const pilot = this.#pilots.get(work.pilots[i] ?? 0);
     if (since !== undefined) {
@@ -494,24 +580,6 @@ export class Engine {
     return held;
   }
 
-  #measure(pilotNo: number, ends: readonly AttemptEnd[]): void {
-    const pilot = this.#pilots.get(pilotNo);
-    const since = this.#busySince.get(pilotNo);
-    const first = ends[0] === undefined ? undefined : this.works.get(splitKey(ends[0].key).ticketNo);
-    if (pilot === undefined || since === undefined || first === undefined) return;
-    for (const { key, meas, status } of ends) {
-      const work =
-        status === 'succeeded' && meas.ms?.run !== undefined ? this.works.get(splitKey(key).ticketNo) : undefined;
-      if (work !== undefined) this.#placement.learn(this.#o.specs.of(work).specNo, meas.ms?.run ?? 0);
-    }
-    const now = this.#o.clock.mono();
-    // What was cancelled would have taken longer, nobody knows how much.
-    const ran = ends.filter(({ status }) => status !== 'cancelled').length;
-    this.#placement.measure(this.#o.specs.of(first).specNo, ran, now - since, pilot.slots);
-    if (inFlightOf(pilot) > ends.length) this.#busySince.set(pilotNo, now);
-    else this.#busySince.delete(pilotNo);
-  }
-
   #noteStale(why: string): void {
     this.stale += 1;
     this.#o.log.warn({ why }, 'stale outcome refused');
@@ -521,10 +589,6 @@ export class Engine {
   #owned(work: Promise<void>): void {
     work.catch((cause: unknown) => this.#o.onBroken(cause));
   }
-}
-
-function isRunnable({ work, i }: Runnable): boolean {
-  return work.states[i] === ITEM.waiting && work.ending[i] === 0 && work.cancels[i] === 0;
 }
 
 function append(map: Map<Work, number[]>, work: Work, i: number): void {

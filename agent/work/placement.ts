@@ -15,6 +15,7 @@
  *     item behind thousands.
  */
 import { type Load, type Need, NO_LOAD, type NodeSize, needText, plus, roomFor, shareOf } from '#kernel/resources.ts';
+import { ITEM } from '../admission/item-state.ts';
 import type { Work } from './mirror.ts';
 import { createPaces, MAX_WINDOW, type Paces } from './paces.ts';
 import { needOf } from './specs.ts';
@@ -49,6 +50,8 @@ export interface Demand {
   readonly paceMs: number | undefined;
   /** How long one of them may take. */
   readonly needMs: number;
+  /** Of one block, that each of them takes whole; left out: a slot, or what it needs. */
+  readonly nodes?: number;
 }
 
 export interface Placement extends Pick<Paces, 'measure' | 'learn' | 'needMs'> {
@@ -284,4 +287,9 @@ export function inFlightOf(place: Place): number {
   let used = 0;
   for (const count of place.inFlight.values()) used += count;
   return used;
+}
+
+/** It waits, and nothing ends it. */
+export function isRunnable({ work, i }: Runnable): boolean {
+  return work.states[i] === ITEM.waiting && work.ending[i] === 0 && work.cancels[i] === 0;
 }

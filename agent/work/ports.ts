@@ -6,6 +6,7 @@ import type { Signer } from '#kernel/jws.ts';
 import type { Detail, Pack } from '#kernel/receipts.ts';
 import type { Refusal } from '#kernel/refusal.ts';
 import type { Measured } from '#kernel/tokens/claims.ts';
+import type { Gang } from '#protos/generated/link.js';
 import type { HeldItem, Ledger } from '../admission/ledger.ts';
 import type { Work } from './mirror.ts';
 import type { Place } from './placement.ts';
@@ -24,6 +25,13 @@ export interface PilotPort extends Place {
   readonly node: string;
   launch(work: Work, leaseEpoch: number, items: readonly LaunchItem[]): void;
   cancel(items: readonly HeldItem[], reason: string): void;
+  /** Left out: an older pilot, which would take a part of a gang for the whole. */
+  readonly gang?: GangPort;
+}
+
+export interface GangPort {
+  launch(work: Work, leaseEpoch: number, item: LaunchItem, part: Gang): void;
+  go(held: HeldItem, address: string): void;
 }
 
 /** What became of one attempt, as a pilot reports it. */
@@ -62,6 +70,8 @@ export interface EngineOptions {
   readonly log: Logger;
   /** The highest lease epoch that the ledger has given out. */
   readonly leaseEpoch: number;
+  /** Of a block as the site's configuration asks for it; left out: not known. */
+  readonly nodesPerBlock?: number;
   /** Policy, revocation and `exp`, asked again just before a launch. */
   readonly launchRefusal: (work: Work) => Refusal | undefined;
   /** Makes an item's files ready: blobs fetched, paths checked. Undefined when there is nothing to wait for. */

@@ -19,6 +19,7 @@ export interface CallOptions {
   readonly arg?: readonly string[];
   readonly timeout: string;
   readonly life?: string;
+  readonly nodes: string;
   readonly cpus: string;
   readonly gpus: string;
   readonly memory: string;
@@ -41,7 +42,8 @@ export function callOptions(command: Command): Command {
       '--life <duration>',
       `until when it may start (default: ${DEFAULT_TICKET_LIFE_S / 3600}h, after what \`login --queue-for\` lets it wait)`,
     )
-    .option('--cpus <n>', 'cores', '2')
+    .option('--nodes <n>', 'nodes of one block, for a function of kind mpi', '1')
+    .option('--cpus <n>', 'cores, of each node', '2')
     .option('--gpus <n>', 'GPUs', '0')
     .option('--memory <MiB>', 'memory', '1024')
     .option('--max-failures <n>', 'charged failures before it ends', String(DEFAULT_MAX_FAILURES))
@@ -147,7 +149,7 @@ function termsOf(options: CallOptions): Pick<TicketTerms, 'resources' | 'run' | 
   const { maxStarts } = options;
   return {
     resources: {
-      nodes: 1,
+      nodes: wholeNumber(options.nodes, '--nodes', 1),
       cpusPerNode: wholeNumber(options.cpus, '--cpus', 1),
       gpusPerNode: wholeNumber(options.gpus, '--gpus'),
       memMiBPerNode: wholeNumber(options.memory, '--memory', 1),

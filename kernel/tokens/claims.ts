@@ -240,6 +240,9 @@ export const ManifestClaims = T.Object(
           memMiB: T.Optional(T.Integer({ minimum: 1, maximum: 64 * 1024 * 1024 })),
           gpus: T.Optional(T.Integer({ minimum: 1, maximum: 64 })),
           accelerator: T.Optional(T.Enum(['nvidia', 'amd'])),
+          /** Of kind `mpi` alone: nodes of one block, taken whole and together, and processes on each. */
+          nodes: T.Optional(T.Integer({ minimum: 1, maximum: 10_000 })),
+          ranksPerNode: T.Optional(T.Integer({ minimum: 1, maximum: 4096 })),
         },
         closed,
       ),

@@ -8,6 +8,7 @@
  */
 import { type Bytes, fromBase64Url, toBase64Url, utf8 } from '../bytes.ts';
 import { FarfieldError } from '../errors.ts';
+import { checkKind } from '../gangs.ts';
 import { digestOf, type PublicJwk } from '../ids.ts';
 import { parseStrict } from '../json.ts';
 import { readClaims, readHeader } from '../jws.ts';
@@ -88,7 +89,9 @@ function readManifest(text: Bytes | string): {
   if (bytes === undefined) throw form('its payload is not canonical base64url');
   const entries = signatures.map(readSignature);
   if (new Set(entries.map((entry) => entry.kid)).size !== entries.length) throw form('one key signed it twice');
-  return { payload, bytes, entries, claims: readClaims(TYP, parseStrict(bytes)) };
+  const claims = readClaims(TYP, parseStrict(bytes));
+  checkKind(claims);
+  return { payload, bytes, entries, claims };
 }
 
 function readGeneral(text: Bytes | string): { payload: string; signatures: SignatureEntry[] } {

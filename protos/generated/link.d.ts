@@ -214,7 +214,9 @@ export interface PilotMessage {
   done?: Done;
   doneAck?: DoneAck;
   draining?: Draining;
-  readonly body?: 'challenge' | 'hello' | 'welcome' | 'bye' | 'ping' | 'pong' | 'spec' | 'launch' | 'cancel' | 'stop' | 'started' | 'progress' | 'log' | 'done' | 'doneAck' | 'draining';
+  gangReady?: GangReady;
+  gangGo?: GangGo;
+  readonly body?: 'challenge' | 'hello' | 'welcome' | 'bye' | 'ping' | 'pong' | 'spec' | 'launch' | 'cancel' | 'stop' | 'started' | 'progress' | 'log' | 'done' | 'doneAck' | 'draining' | 'gangReady' | 'gangGo';
 }
 
 export interface PilotHello {
@@ -232,6 +234,7 @@ export interface PilotHello {
   cores: number;
   memMib: number;
   accelerator: string;
+  gangs: boolean;
 }
 
 export interface HeldLease {
@@ -278,6 +281,23 @@ export interface Launch {
   inline: Uint8Array;
   files: FileArg[];
   outDirs: Uint8Array;
+  gang: Gang | undefined;
+}
+
+export interface Gang {
+  nodeRank: number;
+  nodes: string[];
+  ranksPerNode: number;
+}
+
+export interface GangReady {
+  lease: HeldLease | undefined;
+  port: number;
+}
+
+export interface GangGo {
+  lease: HeldLease | undefined;
+  address: string;
 }
 
 export interface FileArg {
@@ -385,6 +405,9 @@ export const farfield: {
   readonly PilotWelcome: Codec<PilotWelcome>;
   readonly Spec: Codec<Spec>;
   readonly Launch: Codec<Launch>;
+  readonly Gang: Codec<Gang>;
+  readonly GangReady: Codec<GangReady>;
+  readonly GangGo: Codec<GangGo>;
   readonly FileArg: Codec<FileArg>;
   readonly CancelLeases: Codec<CancelLeases>;
   readonly Stop: Codec<Stop>;

@@ -3309,11 +3309,13 @@ export const farfield = $root.farfield = (() => {
         PilotMessage.prototype.done = $undefined;
         PilotMessage.prototype.doneAck = $undefined;
         PilotMessage.prototype.draining = $undefined;
+        PilotMessage.prototype.gangReady = $undefined;
+        PilotMessage.prototype.gangGo = $undefined;
 
         let $oneOfFields;
 
         $Object.defineProperty(PilotMessage.prototype, "body", {
-            get: $util.oneOfGetter($oneOfFields = ["challenge", "hello", "welcome", "bye", "ping", "pong", "spec", "launch", "cancel", "stop", "started", "progress", "log", "done", "doneAck", "draining"]),
+            get: $util.oneOfGetter($oneOfFields = ["challenge", "hello", "welcome", "bye", "ping", "pong", "spec", "launch", "cancel", "stop", "started", "progress", "log", "done", "doneAck", "draining", "gangReady", "gangGo"]),
             set: $util.oneOfSetter($oneOfFields)
         });
 
@@ -3356,6 +3358,10 @@ export const farfield = $root.farfield = (() => {
                 $root.farfield.DoneAck.encode(message.doneAck, writer.uint32(122).fork(), _depth + 1).ldelim();
             if (message.draining != null && $Object.hasOwnProperty.call(message, "draining"))
                 $root.farfield.Draining.encode(message.draining, writer.uint32(130).fork(), _depth + 1).ldelim();
+            if (message.gangReady != null && $Object.hasOwnProperty.call(message, "gangReady"))
+                $root.farfield.GangReady.encode(message.gangReady, writer.uint32(138).fork(), _depth + 1).ldelim();
+            if (message.gangGo != null && $Object.hasOwnProperty.call(message, "gangGo"))
+                $root.farfield.GangGo.encode(message.gangGo, writer.uint32(146).fork(), _depth + 1).ldelim();
             if (message.$unknowns != null && $Object.hasOwnProperty.call(message, "$unknowns"))
                 for (let i = 0; i < message.$unknowns.length; ++i)
                     writer.raw(message.$unknowns[i]);
@@ -3501,6 +3507,20 @@ export const farfield = $root.farfield = (() => {
                         message.body = "draining";
                         continue;
                     }
+                case 17: {
+                        if (wireType !== 2)
+                            break;
+                        message.gangReady = $root.farfield.GangReady.decode(reader, reader.size(), $undefined, _depth + 1, message.gangReady);
+                        message.body = "gangReady";
+                        continue;
+                    }
+                case 18: {
+                        if (wireType !== 2)
+                            break;
+                        message.gangGo = $root.farfield.GangGo.decode(reader, reader.size(), $undefined, _depth + 1, message.gangGo);
+                        message.body = "gangGo";
+                        continue;
+                    }
                 }
                 reader.skipType(wireType, _depth, tag);
                 if (!reader.discardUnknown) {
@@ -3545,6 +3565,7 @@ export const farfield = $root.farfield = (() => {
         PilotHello.prototype.cores = 0;
         PilotHello.prototype.memMib = 0;
         PilotHello.prototype.accelerator = "";
+        PilotHello.prototype.gangs = false;
 
         PilotHello.encode = function (message, writer, _depth) {
             if (!writer)
@@ -3582,6 +3603,8 @@ export const farfield = $root.farfield = (() => {
                 writer.uint32(104).uint32(message.memMib);
             if (message.accelerator != null && $Object.hasOwnProperty.call(message, "accelerator") && message.accelerator !== "")
                 writer.uint32(114).string(message.accelerator);
+            if (message.gangs != null && $Object.hasOwnProperty.call(message, "gangs") && message.gangs !== false)
+                writer.uint32(120).bool(message.gangs);
             if (message.$unknowns != null && $Object.hasOwnProperty.call(message, "$unknowns"))
                 for (let i = 0; i < message.$unknowns.length; ++i)
                     writer.raw(message.$unknowns[i]);
@@ -3738,6 +3761,15 @@ export const farfield = $root.farfield = (() => {
                             message.accelerator = value;
                         else
                             delete message.accelerator;
+                        continue;
+                    }
+                case 15: {
+                        if (wireType !== 0)
+                            break;
+                        if (value = reader.bool())
+                            message.gangs = value;
+                        else
+                            delete message.gangs;
                         continue;
                     }
                 }
@@ -4283,6 +4315,7 @@ export const farfield = $root.farfield = (() => {
         Launch.prototype.inline = $util.newBuffer([]);
         Launch.prototype.files = $util.emptyArray;
         Launch.prototype.outDirs = $util.newBuffer([]);
+        Launch.prototype.gang = $undefined;
 
         Launch.encode = function (message, writer, _depth) {
             if (!writer)
@@ -4312,6 +4345,8 @@ export const farfield = $root.farfield = (() => {
                     $root.farfield.FileArg.encode(message.files[i], writer.uint32(74).fork(), _depth + 1).ldelim();
             if (message.outDirs != null && $Object.hasOwnProperty.call(message, "outDirs") && message.outDirs.length)
                 writer.uint32(82).bytes(message.outDirs);
+            if (message.gang != null && $Object.hasOwnProperty.call(message, "gang"))
+                $root.farfield.Gang.encode(message.gang, writer.uint32(90).fork(), _depth + 1).ldelim();
             if (message.$unknowns != null && $Object.hasOwnProperty.call(message, "$unknowns"))
                 for (let i = 0; i < message.$unknowns.length; ++i)
                     writer.raw(message.$unknowns[i]);
@@ -4454,6 +4489,12 @@ export const farfield = $root.farfield = (() => {
                             delete message.outDirs;
                         continue;
                     }
+                case 11: {
+                        if (wireType !== 2)
+                            break;
+                        message.gang = $root.farfield.Gang.decode(reader, reader.size(), $undefined, _depth + 1, message.gang);
+                        continue;
+                    }
                 }
                 reader.skipType(wireType, _depth, tag);
                 if (!reader.discardUnknown) {
@@ -4472,6 +4513,295 @@ export const farfield = $root.farfield = (() => {
         };
 
         return Launch;
+    })();
+
+    farfield.Gang = (function() {
+
+        const Gang = function (properties) {
+            this.nodes = [];
+            if (properties)
+                for (let keys = $Object.keys(properties), i = 0; i < keys.length; ++i)
+                    if (properties[keys[i]] != null && keys[i] !== "__proto__")
+                        this[keys[i]] = properties[keys[i]];
+        };
+
+        Gang.prototype.nodeRank = 0;
+        Gang.prototype.nodes = $util.emptyArray;
+        Gang.prototype.ranksPerNode = 0;
+
+        Gang.encode = function (message, writer, _depth) {
+            if (!writer)
+                writer = $Writer.create();
+            if (_depth === $undefined)
+                _depth = 0;
+            if (_depth > $util.recursionLimit)
+                throw $Error("max depth exceeded");
+            if (message.nodeRank != null && $Object.hasOwnProperty.call(message, "nodeRank") && message.nodeRank !== 0)
+                writer.uint32(8).uint32(message.nodeRank);
+            if (message.nodes != null && message.nodes.length)
+                for (let i = 0; i < message.nodes.length; ++i)
+                    writer.uint32(18).string(message.nodes[i]);
+            if (message.ranksPerNode != null && $Object.hasOwnProperty.call(message, "ranksPerNode") && message.ranksPerNode !== 0)
+                writer.uint32(24).uint32(message.ranksPerNode);
+            if (message.$unknowns != null && $Object.hasOwnProperty.call(message, "$unknowns"))
+                for (let i = 0; i < message.$unknowns.length; ++i)
+                    writer.raw(message.$unknowns[i]);
+            return writer;
+        };
+
+        Gang.decode = function (reader, length, _end, _depth, _target) {
+            if (!(reader instanceof $Reader))
+                reader = $Reader.create(reader);
+            if (_depth === $undefined)
+                _depth = 0;
+            if (_depth > $Reader.recursionLimit)
+                throw $Error("max depth exceeded");
+            let end, message, value;
+            if (length === $undefined)
+                end = reader.len;
+            else {
+                end = reader.pos + length;
+                if (end > reader.len)
+                    throw $RangeError("index out of range");
+                length = reader.len;
+                reader.len = end;
+            }
+            message = _target || new $root.farfield.Gang();
+            while (reader.pos < end) {
+                let start = reader.pos;
+                let tag = reader.tag();
+                if (tag === _end) {
+                    _end = $undefined;
+                    break;
+                }
+                let wireType = tag & 7;
+                switch (tag >>>= 3) {
+                case 1: {
+                        if (wireType !== 0)
+                            break;
+                        if (value = reader.uint32())
+                            message.nodeRank = value;
+                        else
+                            delete message.nodeRank;
+                        continue;
+                    }
+                case 2: {
+                        if (wireType !== 2)
+                            break;
+                        if (!(message.nodes && message.nodes.length))
+                            message.nodes = [];
+                        message.nodes.push(reader.stringVerify());
+                        continue;
+                    }
+                case 3: {
+                        if (wireType !== 0)
+                            break;
+                        if (value = reader.uint32())
+                            message.ranksPerNode = value;
+                        else
+                            delete message.ranksPerNode;
+                        continue;
+                    }
+                }
+                reader.skipType(wireType, _depth, tag);
+                if (!reader.discardUnknown) {
+                    $util.makeProp(message, "$unknowns", false);
+                    (message.$unknowns || (message.$unknowns = [])).push(reader.raw(start, reader.pos));
+                }
+            }
+            if (length !== $undefined) {
+                if (reader.pos !== end)
+                    throw $RangeError("index out of range");
+                reader.len = length;
+            }
+            if (_end !== $undefined)
+                throw $Error("missing end group");
+            return message;
+        };
+
+        return Gang;
+    })();
+
+    farfield.GangReady = (function() {
+
+        const GangReady = function (properties) {
+            if (properties)
+                for (let keys = $Object.keys(properties), i = 0; i < keys.length; ++i)
+                    if (properties[keys[i]] != null && keys[i] !== "__proto__")
+                        this[keys[i]] = properties[keys[i]];
+        };
+
+        GangReady.prototype.lease = $undefined;
+        GangReady.prototype.port = 0;
+
+        GangReady.encode = function (message, writer, _depth) {
+            if (!writer)
+                writer = $Writer.create();
+            if (_depth === $undefined)
+                _depth = 0;
+            if (_depth > $util.recursionLimit)
+                throw $Error("max depth exceeded");
+            if (message.lease != null && $Object.hasOwnProperty.call(message, "lease"))
+                $root.farfield.HeldLease.encode(message.lease, writer.uint32(10).fork(), _depth + 1).ldelim();
+            if (message.port != null && $Object.hasOwnProperty.call(message, "port") && message.port !== 0)
+                writer.uint32(16).uint32(message.port);
+            if (message.$unknowns != null && $Object.hasOwnProperty.call(message, "$unknowns"))
+                for (let i = 0; i < message.$unknowns.length; ++i)
+                    writer.raw(message.$unknowns[i]);
+            return writer;
+        };
+
+        GangReady.decode = function (reader, length, _end, _depth, _target) {
+            if (!(reader instanceof $Reader))
+                reader = $Reader.create(reader);
+            if (_depth === $undefined)
+                _depth = 0;
+            if (_depth > $Reader.recursionLimit)
+                throw $Error("max depth exceeded");
+            let end, message, value;
+            if (length === $undefined)
+                end = reader.len;
+            else {
+                end = reader.pos + length;
+                if (end > reader.len)
+                    throw $RangeError("index out of range");
+                length = reader.len;
+                reader.len = end;
+            }
+            message = _target || new $root.farfield.GangReady();
+            while (reader.pos < end) {
+                let start = reader.pos;
+                let tag = reader.tag();
+                if (tag === _end) {
+                    _end = $undefined;
+                    break;
+                }
+                let wireType = tag & 7;
+                switch (tag >>>= 3) {
+                case 1: {
+                        if (wireType !== 2)
+                            break;
+                        message.lease = $root.farfield.HeldLease.decode(reader, reader.size(), $undefined, _depth + 1, message.lease);
+                        continue;
+                    }
+                case 2: {
+                        if (wireType !== 0)
+                            break;
+                        if (value = reader.uint32())
+                            message.port = value;
+                        else
+                            delete message.port;
+                        continue;
+                    }
+                }
+                reader.skipType(wireType, _depth, tag);
+                if (!reader.discardUnknown) {
+                    $util.makeProp(message, "$unknowns", false);
+                    (message.$unknowns || (message.$unknowns = [])).push(reader.raw(start, reader.pos));
+                }
+            }
+            if (length !== $undefined) {
+                if (reader.pos !== end)
+                    throw $RangeError("index out of range");
+                reader.len = length;
+            }
+            if (_end !== $undefined)
+                throw $Error("missing end group");
+            return message;
+        };
+
+        return GangReady;
+    })();
+
+    farfield.GangGo = (function() {
+
+        const GangGo = function (properties) {
+            if (properties)
+                for (let keys = $Object.keys(properties), i = 0; i < keys.length; ++i)
+                    if (properties[keys[i]] != null && keys[i] !== "__proto__")
+                        this[keys[i]] = properties[keys[i]];
+        };
+
+        GangGo.prototype.lease = $undefined;
+        GangGo.prototype.address = "";
+
+        GangGo.encode = function (message, writer, _depth) {
+            if (!writer)
+                writer = $Writer.create();
+            if (_depth === $undefined)
+                _depth = 0;
+            if (_depth > $util.recursionLimit)
+                throw $Error("max depth exceeded");
+            if (message.lease != null && $Object.hasOwnProperty.call(message, "lease"))
+                $root.farfield.HeldLease.encode(message.lease, writer.uint32(10).fork(), _depth + 1).ldelim();
+            if (message.address != null && $Object.hasOwnProperty.call(message, "address") && message.address !== "")
+                writer.uint32(18).string(message.address);
+            if (message.$unknowns != null && $Object.hasOwnProperty.call(message, "$unknowns"))
+                for (let i = 0; i < message.$unknowns.length; ++i)
+                    writer.raw(message.$unknowns[i]);
+            return writer;
+        };
+
+        GangGo.decode = function (reader, length, _end, _depth, _target) {
+            if (!(reader instanceof $Reader))
+                reader = $Reader.create(reader);
+            if (_depth === $undefined)
+                _depth = 0;
+            if (_depth > $Reader.recursionLimit)
+                throw $Error("max depth exceeded");
+            let end, message, value;
+            if (length === $undefined)
+                end = reader.len;
+            else {
+                end = reader.pos + length;
+                if (end > reader.len)
+                    throw $RangeError("index out of range");
+                length = reader.len;
+                reader.len = end;
+            }
+            message = _target || new $root.farfield.GangGo();
+            while (reader.pos < end) {
+                let start = reader.pos;
+                let tag = reader.tag();
+                if (tag === _end) {
+                    _end = $undefined;
+                    break;
+                }
+                let wireType = tag & 7;
+                switch (tag >>>= 3) {
+                case 1: {
+                        if (wireType !== 2)
+                            break;
+                        message.lease = $root.farfield.HeldLease.decode(reader, reader.size(), $undefined, _depth + 1, message.lease);
+                        continue;
+                    }
+                case 2: {
+                        if (wireType !== 2)
+                            break;
+                        if ((value = reader.stringVerify()).length)
+                            message.address = value;
+                        else
+                            delete message.address;
+                        continue;
+                    }
+                }
+                reader.skipType(wireType, _depth, tag);
+                if (!reader.discardUnknown) {
+                    $util.makeProp(message, "$unknowns", false);
+                    (message.$unknowns || (message.$unknowns = [])).push(reader.raw(start, reader.pos));
+                }
+            }
+            if (length !== $undefined) {
+                if (reader.pos !== end)
+                    throw $RangeError("index out of range");
+                reader.len = length;
+            }
+            if (_end !== $undefined)
+                throw $Error("missing end group");
+            return message;
+        };
+
+        return GangGo;
     })();
 
     farfield.FileArg = (function() {

@@ -104,6 +104,7 @@ export interface HarnessOptions {
   readonly policy?: ResolvedPolicy;
   readonly ledgerEpoch?: { n: number; since: number };
   readonly stage?: (work: Work, i: number) => Promise<void> | undefined;
+  readonly nodesPerBlock?: number;
 }
 
 /** A fresh life of the agent's core; with the ledger of an earlier one it takes up what that left. */
@@ -137,6 +138,7 @@ export async function newHarness(options: HarnessOptions = {}): Promise<Harness>
     clock,
     random: createSeededRandom('agent tests'),
     log,
+    ...(options.nodesPerBlock === undefined ? {} : { nodesPerBlock: options.nodesPerBlock }),
     leaseEpoch: meta.kind === 'meta' ? meta.leaseEpoch : 0,
     launchRefusal: createLaunchCheck(() => harness.policy, clock),
     stage: options.stage ?? (() => undefined),

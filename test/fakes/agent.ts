@@ -20,7 +20,7 @@ import { digestOf } from '#kernel/ids.ts';
 import { statusName } from '#kernel/leaves.ts';
 import { generateKey, signerFrom } from '#kernel/sign.ts';
 import type { BlockFile } from '#protos/block-file.ts';
-import type { Done, HeldLease, PilotHello, Spec } from '#protos/generated/link.js';
+import type { Done, Gang, HeldLease, PilotHello, Spec } from '#protos/generated/link.js';
 import { testTls } from './tls.ts';
 
 export interface Ended {
@@ -109,7 +109,13 @@ export interface FakeAgentOptions {
 }
 
 /** A launch message of these items, with their real digests. */
-export function launchOf(items: readonly Item[], specNo: number, leaseEpoch: number, outDirs: string): PilotMessage {
+export function launchOf(
+  items: readonly Item[],
+  specNo: number,
+  leaseEpoch: number,
+  outDirs: string,
+  gang?: Gang,
+): PilotMessage {
   const bodies: Buffer[] = [];
   const inline: Buffer[] = [];
   const files: { index: number; arg: number; path: string }[] = [];
@@ -149,6 +155,7 @@ export function launchOf(items: readonly Item[], specNo: number, leaseEpoch: num
       inline: Buffer.concat(inline),
       files,
       outDirs: Buffer.from(outDirs),
+      gang,
     },
   };
 }
@@ -231,14 +238,14 @@ export class FakeAgent {
     return acceptor;
   }
 
-  launch(items: readonly Item[], change: Partial<Spec> = {}): void {
+  launch(items: readonly Item[], change: Partial<Spec> = {}, gang?: Gang): void {
     const spec = { ...SPEC, ...change };
     const text = JSON.stringify({ ...spec, entry: Buffer.from(spec.entry).toString() });
     const specNo = this.#specNos.get(text) ?? this.#specNos.size + 1;
     this.#specNos.set(text, specNo);
     if (!this.#said.has(text)) this.session?.send({ spec: { ...spec, specNo } });
     this.#said.add(text);
-    this.session?.send(launchOf(items, specNo, 7, join(this.#root, 'out')));
+    this.session?.send(launchOf(items, specNo, 7, join(this.#root, 'out'), gang));
   }
 
   async connected(): Promise<Session<PilotMessage>> {

@@ -29,6 +29,8 @@ export interface PilotPeerOptions {
   /** Seconds until its job ends; 0, or left out, says nothing of it. */
   readonly leftS?: () => number;
   /** What it says of its node; nothing by default. */
+  /** False: one of before there were any. */
+  readonly gangs?: boolean;
   readonly size?: { readonly cores?: number; readonly memMib?: number; readonly accelerator?: string };
 }
 
@@ -59,7 +61,7 @@ const RESULT = utf8('"done"');
 
 export function createPilotPeer(folder: string, options: PilotPeerOptions): PilotPeer {
   const { clock, random, slots = 2, auto = false, node = 'node-1' } = options;
-  const size = { cores: 0, memMib: 0, accelerator: '', ...options.size };
+  const size = { cores: 0, memMib: 0, accelerator: '', gangs: options.gangs ?? true, ...options.size };
   const block = parseBlockFile(readFileSync(join(folder, BLOCK_FILE), 'utf8'));
   const signer = signerFrom(generateKey());
   const held = new Map<number, HeldLease>();

@@ -9,6 +9,7 @@ import { type Containment, probeContainment } from '#base/process.ts';
 import { systemRandom } from '#base/random.ts';
 import type { NodeSize } from '#kernel/resources.ts';
 import { generateKey, signerFrom } from '#kernel/sign.ts';
+import { freePort } from '../../pilot/free-port.ts';
 import type { Gpus } from '../../pilot/gpus.ts';
 import type { LogFields } from '../../pilot/log.ts';
 import { Pilot } from '../../pilot/pilot.ts';
@@ -58,6 +59,7 @@ export function startPilot(
     spillDir: scratch('args'),
     node: 'node-1',
     pid: 1,
+    freePort,
     gpus,
     size,
     log: { info: line, warn: line, error: (reason) => errors.push(reason) },
