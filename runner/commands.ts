@@ -6,6 +6,7 @@ import { chooseVariant, openModel, openOnnx, probeVariants, variantName } from '
 import { createModelCalls } from './model-calls.ts';
 import { outputWords } from './post.ts';
 import { openScratch } from './scratch.ts';
+import { openModelCalibration } from './uncertainty/calibration.ts';
 
 /** What the command line gave, and what a command may touch. */
 export interface CommandParts {
@@ -46,10 +47,12 @@ export const COMMANDS: Readonly<Record<string, Command>> = {
   probe: reported(async ({ model, clock }) => {
     const open = openModel(model);
     const variants = probeVariants(open.model);
-    // A variant that an adapter serves still needs its file to be the right one.
+    // A variant that an adapter serves still needs its file to be the right one, and the model's calibration to be of it.
     for (const probe of variants.filter(({ runs }) => runs)) {
       try {
-        await openOnnx(open, chooseVariant(open.model, probe.variant).variant);
+        const variant = chooseVariant(open.model, probe.variant);
+        await openOnnx(open, variant.variant);
+        openModelCalibration(open, variant, true);
       } catch (reason) {
         Object.assign(probe, { runs: false, reason: FarfieldError.from(reason).message });
       }

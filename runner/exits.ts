@@ -4,6 +4,8 @@
  * A code is never reused: job scripts branch on it. Codes from 6 on say whose move it is, so that a script can tell "run it
  * again" (stopped, busy, output) from "mend something first" (input, conflict, incomplete).
  */
+import type { ErrorCode } from '#kernel/errors.ts';
+
 export const EXIT = {
   ok: 0,
   /** A defect: the stack is on stderr. */
@@ -45,3 +47,29 @@ export const EXIT_MEANINGS: Readonly<Record<ExitName, string>> = {
   stopped: 'asked to end before it was finished; what was there is as it was',
   incomplete: 'shards are missing, unfinished or damaged; nothing was merged',
 };
+
+/** A job array's script decides by these what is worth another try. */
+export function exitOf(code: ErrorCode): number {
+  switch (code) {
+    case 'E_USAGE':
+      return EXIT.usage;
+    case 'E_INPUT':
+    case 'E_HDF5':
+    case 'E_NOT_FOUND':
+    case 'E_TOO_LARGE':
+      return EXIT.input;
+    case 'E_FORBIDDEN':
+    case 'E_DISK_FULL':
+      return EXIT.output;
+    case 'E_BUSY':
+      return EXIT.busy;
+    case 'E_CANCELLED':
+      return EXIT.stopped;
+    case 'E_CONFLICT':
+      return EXIT.conflict;
+    case 'E_INCOMPLETE':
+      return EXIT.incomplete;
+    default:
+      return EXIT.load;
+  }
+}

@@ -17,6 +17,7 @@ import { MAX_ROWS } from '../limits.ts';
 import { chooseVariant, type OpenModel, openModel } from '../model.ts';
 import { load, ownVersions } from '../model-calls.ts';
 import { namedFile } from '../named-file.ts';
+import { openOutput, outputError } from '../output.ts';
 import { beginPass, chooseMethod, samplesWish, truthWish, type UncertaintyWish } from '../pass.ts';
 import { compileRows } from '../rows.ts';
 import { createHdf5Sink } from '../sinks.ts';
@@ -25,7 +26,6 @@ import { openModelCalibration } from '../uncertainty/calibration.ts';
 import type { TrustReport } from '../uncertainty/report.ts';
 import { keepModel } from './kept-model.ts';
 import { lockShard, type Self } from './lock.ts';
-import { openOutput, outputError } from './output.ts';
 import { type ShardRows, type ShardWish, shardName, shardRows } from './shards.ts';
 import {
   differences,

@@ -3,7 +3,7 @@ import { writeSync } from 'node:fs';
 import { parseArgs } from 'node:util';
 import type { Clock } from '#base/clock.ts';
 import { type ErrorCode, FarfieldError } from '#kernel/errors.ts';
-import { EXIT } from '../exits.ts';
+import { EXIT, exitOf } from '../exits.ts';
 import { createHdf5Loader } from '../hdf5/library.ts';
 import { openScratch } from '../scratch.ts';
 import { type BatchOptions, type BatchReport, runShard } from './batch.ts';
@@ -141,32 +141,6 @@ async function run(
     else output.complain(`${reason.message} [${reason.code}]\n`);
     if (reason.code === 'E_USAGE') output.complain(help);
     return exitOf(reason.code);
-  }
-}
-
-/** A job array's script decides by these what is worth another try. */
-function exitOf(code: ErrorCode): number {
-  switch (code) {
-    case 'E_USAGE':
-      return EXIT.usage;
-    case 'E_INPUT':
-    case 'E_HDF5':
-    case 'E_NOT_FOUND':
-    case 'E_TOO_LARGE':
-      return EXIT.input;
-    case 'E_FORBIDDEN':
-    case 'E_DISK_FULL':
-      return EXIT.output;
-    case 'E_BUSY':
-      return EXIT.busy;
-    case 'E_CANCELLED':
-      return EXIT.stopped;
-    case 'E_CONFLICT':
-      return EXIT.conflict;
-    case 'E_INCOMPLETE':
-      return EXIT.incomplete;
-    default:
-      return EXIT.load;
   }
 }
 

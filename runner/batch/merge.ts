@@ -29,6 +29,7 @@ import type { Hdf5Library } from '../hdf5/library.ts';
 import { Hdf5File, readNumbers } from '../hdf5/reader.ts';
 import { chooseVariant, openModel } from '../model.ts';
 import type { Loaded } from '../model-calls.ts';
+import { outputError } from '../output.ts';
 import { attributesOf, columnsOf } from '../pass.ts';
 import { compileRows } from '../rows.ts';
 import { createHdf5Sink, type UncertaintyColumns } from '../sinks.ts';
@@ -40,7 +41,6 @@ import { mergeStatistics, noSymmetry, type UncertaintyStatistics } from '../unce
 import { copyShard } from './copy.ts';
 import { keptModel } from './kept-model.ts';
 import { lockShard, type Self } from './lock.ts';
-import { outputError } from './output.ts';
 import { isSidecarName, shardName } from './shards.ts';
 import { differences, parseSidecar, readSidecar, type Sidecar, sha256OfFile } from './sidecar.ts';
 

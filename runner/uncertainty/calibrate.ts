@@ -8,7 +8,7 @@
  */
 import { createHash } from 'node:crypto';
 import { renameSync, rmSync, writeFileSync } from 'node:fs';
-import { basename } from 'node:path';
+import { basename, dirname } from 'node:path';
 import type { Clock } from '#base/clock.ts';
 import { createSeededRandom } from '#base/random.ts';
 import { sha256Hex } from '#kernel/bytes.ts';
@@ -20,6 +20,7 @@ import { runJob } from '../job.ts';
 import { Lanes } from '../lanes.ts';
 import { chooseVariant, type OpenModel, openModel, openOnnx, type VariantChoice } from '../model.ts';
 import { namedFile } from '../named-file.ts';
+import { outputError } from '../output.ts';
 import { compileRows, type RowPlan } from '../rows.ts';
 import { openSource, type RowSource } from '../sources.ts';
 import { decisionDigest } from './calibration.ts';
@@ -314,13 +315,7 @@ function finish(out: string, calibration: Calibration, { rows }: Gathered): Cali
     renameSync(aside, out);
   } catch (reason) {
     rmSync(aside, { force: true });
-    throw new FarfieldError(
-      'E_DISK_FULL',
-      'the calibration cannot be written; is the folder writable, and has it space?',
-      {
-        cause: reason,
-      },
-    );
+    throw outputError(reason, dirname(out));
   }
   const bins = calibration.groups?.bins ?? [{ scores: calibration.scores }];
   const notes: string[] = [];

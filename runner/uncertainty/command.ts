@@ -2,7 +2,7 @@
 import { parseArgs } from 'node:util';
 import type { Clock } from '#base/clock.ts';
 import { FarfieldError } from '#kernel/errors.ts';
-import { EXIT } from '../exits.ts';
+import { EXIT, exitOf } from '../exits.ts';
 import { openScratch } from '../scratch.ts';
 import { calibrate } from './calibrate.ts';
 
@@ -63,7 +63,7 @@ export async function runCalibrate(args: readonly string[], output: CommandOutpu
   } catch (reason) {
     if (!(reason instanceof FarfieldError)) throw reason;
     output.print(`${JSON.stringify({ ok: false, error: { code: reason.code, message: reason.message } })}\n`);
-    return EXIT.load;
+    return exitOf(reason.code);
   }
 }
 

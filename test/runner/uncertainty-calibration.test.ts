@@ -7,6 +7,8 @@ import { createSeededRandom } from '#base/random.ts';
 import { FarfieldError } from '#kernel/errors.ts';
 import type { Calibration } from '#protos/calibration.ts';
 import type { StoredType } from '#protos/model.ts';
+import { COMMANDS } from '../../runner/commands.ts';
+import { EXIT } from '../../runner/exits.ts';
 import { createHdf5Loader } from '../../runner/hdf5/library.ts';
 import { Hdf5File, readNumbers } from '../../runner/hdf5/reader.ts';
 import { Hdf5Writer } from '../../runner/hdf5/writer.ts';
@@ -116,6 +118,11 @@ t.test('the command without labels says what is missing', async (t) => {
   t.equal(await runCalibrate(['--model', BRAGG, '--input', data, '--out', 'x'], output), 2);
   t.match(said.join(''), /--labels is missing: .*right answer is known/);
   t.equal(await runCalibrate(['--colour', 'red'], output), 2);
+  const named = ['--model', BRAGG, '--input', `${data}:/patches`];
+  t.equal(await runCalibrate([...named, '--labels', `${data}:/patches`, '--out', 'x'], output), EXIT.input);
+  const nowhere = join(folder, 'nowhere/c.json');
+  t.equal(await runCalibrate([...named, '--labels', `${data}:/true_xy`, '--out', nowhere], output), EXIT.output);
+  t.match(said.at(-1), /E_FORBIDDEN.*nowhere cannot be written \(ENOENT\)/);
 });
 
 /** A copy of the model whose calibration was changed. */
@@ -192,6 +199,13 @@ t.test('a runner refuses a calibration that is not the one that model.json names
     code: 'E_MODEL',
     message: /calibration.json is not the file/,
   });
+  let probed = '';
+  const print = (text: string): void => {
+    probed += text;
+  };
+  const parts = { model: copy, variant: undefined, threads: 1, clock: createManualClock(), print };
+  t.equal(await COMMANDS.probe?.(parts), EXIT.ok);
+  t.match(JSON.parse(probed), { variants: [{ runs: false, reason: /calibration.json is not the file/ }] });
 });
 
 t.test('a job has radii, groups, p-values and a verdict; bad rows are flagged and have no radius', async (t) => {
