@@ -1,5 +1,7 @@
 /** Limits of the runner alone, each with its reason. Limits that pilot and runner share stand in protos/runner.ts. */
 
+import { availableParallelism } from 'node:os';
+
 const KiB = 1024;
 const MiB = 1024 * KiB;
 
@@ -22,6 +24,17 @@ export const MAX_CHUNK_BYTES = 32 * MiB;
 export const MAX_ROWS = 10_000_000;
 /** One sample; a model with larger ones needs another reader than rows. */
 export const MAX_ROW_BYTES = 16 * MiB;
+
+/** More threads than this a core only wait for one another; each may hold a model of its own. */
+const THREADS_PER_CORE = 4;
+
+/** What is wrong with a number of threads here; undefined where nothing is. */
+export function threadsProblem(threads: number): string | undefined {
+  const most = THREADS_PER_CORE * availableParallelism();
+  return Number.isInteger(threads) && threads >= 1 && threads <= most
+    ? undefined
+    : `--threads is a whole number from 1 to ${most} here, ${THREADS_PER_CORE} a core`;
+}
 
 /** model.json is read whole. */
 export const MAX_MODEL_JSON_BYTES = 256 * KiB;

@@ -22,6 +22,7 @@ import { systemRandom } from '#base/random.ts';
 import { FarfieldError } from '#kernel/errors.ts';
 import type { CallAdapter } from './adapters/adapter.ts';
 import { EXIT } from './exits.ts';
+import { threadsProblem } from './limits.ts';
 import { runPipe } from './pipe.ts';
 
 const clock = systemClock;
@@ -107,13 +108,9 @@ async function main(argv: readonly string[]): Promise<number> {
   const commands = await import('./commands.ts');
   const run = commands.COMMANDS[command ?? ''];
   const threads = values.threads === undefined ? Math.min(2, cpus().length) : Number(values.threads);
-  if (
-    run === undefined ||
-    rest.length > 0 ||
-    values.model === undefined ||
-    !(Number.isInteger(threads) && threads >= 1)
-  ) {
-    process.stderr.write(USAGE);
+  if (run === undefined || rest.length > 0 || values.model === undefined || threadsProblem(threads) !== undefined) {
+    const problem = values.threads === undefined ? undefined : threadsProblem(threads);
+    process.stderr.write(problem === undefined ? USAGE : `${problem}\n${USAGE}`);
     return EXIT.usage;
   }
   return run({

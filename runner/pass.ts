@@ -191,6 +191,7 @@ async function runPass(
     cancelled: parts.cancelled,
     progress: parts.progress,
   });
+  for (const read of [samples, truth]) read?.mustBeSame();
   const at = clock.mono();
   const facts = {
     summary: collected.summary(samples.rows),

@@ -30,6 +30,8 @@ export interface RowSource extends Disposable {
   readonly chunkRows: number;
   /** Copies rows [from, from + count) into `target`. */
   readRows(from: number, count: number, target: Uint8Array): void;
+  /** S2: whoever read rows asks afterwards, before anything is made of them. Throws E_INPUT. */
+  mustBeSame(): void;
 }
 
 export interface SourceWish {
@@ -149,10 +151,8 @@ function openHdf5(
       ...dataset.info,
       format: 'hdf5',
       name: `${name}:${dataset.info.path}`,
-      readRows: (from, count, target) => {
-        dataset.readRows(from, count, target);
-        // Looked at after the last block: a change before it would have been found by then or not have mattered.
-        if (from + count < dataset.info.rows) return;
+      readRows: (from, count, target) => dataset.readRows(from, count, target),
+      mustBeSame: () => {
         mustBeUnchanged(name, before, statOf(path));
         if (file.changed()) throw changed(name);
       },
@@ -190,6 +190,7 @@ function openNpyBytes(name: string, bytes: Uint8Array): RowSource {
     facts,
     (at, target) => target.set(bytes.subarray(at, at + target.byteLength)),
     () => {},
+    () => {},
   );
 }
 
@@ -205,9 +206,9 @@ function openNpyFile(name: string, path: string): RowSource {
       if (readSync(fd, target, 0, target.byteLength, at) !== target.byteLength) {
         throw new FarfieldError('E_INPUT', `${name}: the file became shorter while it was read`);
       }
-      if (at + target.byteLength >= before.size) mustBeUnchanged(name, before, fstatSync(fd));
     };
-    return npySource(name, facts, read, () => closeSync(fd));
+    const mustBeSame = (): void => mustBeUnchanged(name, before, fstatSync(fd));
+    return npySource(name, facts, read, mustBeSame, () => closeSync(fd));
   } catch (reason) {
     closeSync(fd);
     throw reason;
@@ -219,6 +220,7 @@ function npySource(
   name: string,
   { stored, shape, offset }: NpyFacts,
   read: (at: number, target: Uint8Array) => void,
+  mustBeSame: () => void,
   close: () => void,
 ): RowSource {
   const rowBytes = elementsOf(shape.slice(1)) * STORED[stored].bytes;
@@ -231,6 +233,7 @@ function npySource(
     rowBytes,
     chunkRows: 1,
     readRows: (from, count, target) => read(offset + from * rowBytes, target.subarray(0, count * rowBytes)),
+    mustBeSame,
     [Symbol.dispose]: close,
   };
 }

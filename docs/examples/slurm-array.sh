@@ -28,8 +28,15 @@ if [ "$code" -gt 128 ]; then wait $!; code=$?; fi
 case $code in
   0) ;;
   8) code=0 ;;                                            # another runner has this shard
-  # No room, or stopped (143: before it could say so): again, later.
-  9 | 10 | 143) scontrol requeue "${SLURM_ARRAY_JOB_ID}_${SLURM_ARRAY_TASK_ID}" ;;
+  # Stopped (143: before it could say so): again, later. Not for ever: a walltime too short for one shard stops it each time.
+  # Not 9: an output that cannot be written stays so until somebody mends it; submit again then.
+  10 | 143)
+    if [ "${SLURM_RESTART_COUNT:-0}" -lt 5 ]; then
+      scontrol requeue "${SLURM_ARRAY_JOB_ID}_${SLURM_ARRAY_TASK_ID}"
+    else
+      echo "shard ${SLURM_ARRAY_TASK_ID} was stopped 6 times: give it more --time, or cut more shards" >&2
+    fi
+    ;;
   *) echo "shard ${SLURM_ARRAY_TASK_ID} ended with $code; see docs/runner.md" >&2 ;;
 esac
 exit "$code"

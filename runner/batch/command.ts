@@ -2,9 +2,11 @@
 import { writeSync } from 'node:fs';
 import { parseArgs } from 'node:util';
 import type { Clock } from '#base/clock.ts';
+import { plain } from '#base/plain.ts';
 import { type ErrorCode, FarfieldError } from '#kernel/errors.ts';
 import { EXIT, exitOf } from '../exits.ts';
 import { createHdf5Loader } from '../hdf5/library.ts';
+import { threadsProblem } from '../limits.ts';
 import { openScratch } from '../scratch.ts';
 import { type BatchOptions, type BatchReport, runShard } from './batch.ts';
 import type { Self } from './lock.ts';
@@ -138,7 +140,7 @@ async function run(
     if (!(reason instanceof FarfieldError)) throw reason;
     const error = wordsOf(reason);
     if (args.includes('--json')) output.print(`${JSON.stringify({ ok: false, error })}\n`);
-    else output.complain(`${reason.message} [${reason.code}]\n`);
+    else output.complain(`${plain(reason.message)} [${reason.code}]\n`);
     if (reason.code === 'E_USAGE') output.complain(help);
     return exitOf(reason.code);
   }
@@ -174,6 +176,8 @@ function resolveBatch(values: BatchValues, { threads, env }: BatchOutput): Batch
     throw usage(`--${name} ${values[name]} is out of range`);
   };
   const whole = (least: number) => (n: number) => Number.isInteger(n) && n >= least;
+  const problem = values.threads === undefined ? undefined : threadsProblem(number('threads', threads, whole(1)));
+  if (problem !== undefined) throw usage(problem);
   if (values.shard !== undefined && values.rows !== undefined) throw usage('--shard and --rows exclude each other');
   if (values.labels !== undefined && values.truth !== undefined) throw usage('--labels and --truth are the same');
   return {
@@ -209,7 +213,7 @@ function createTeller({ complain, watched, eventsOpen }: BatchOutput, wanted: bo
   let open = false;
   return (event) => {
     write?.(`${JSON.stringify(event)}\n`);
-    if (event.event === 'note') complain(`${open ? '\n' : ''}${String(event.note)}\n`);
+    if (event.event === 'note') complain(`${open ? '\n' : ''}${plain(String(event.note))}\n`);
     if (!watched) return;
     if (event.event === 'progress') {
       const { done, total } = event as unknown as { done: number; total: number };

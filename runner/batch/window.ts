@@ -25,6 +25,7 @@ export function digestRows(source: RowSource): string {
     const count = Math.min(step, source.rows - from);
     reader.readRows(from, count, block.subarray(0, count * source.rowBytes));
   }
+  source.mustBeSame();
   return reader.digest();
 }
 

@@ -4,7 +4,7 @@ import type { Clock } from '#base/clock.ts';
 import { FarfieldError } from '#kernel/errors.ts';
 import { EXIT } from '../exits.ts';
 import { createHdf5Loader } from '../hdf5/library.ts';
-import { MAX_BLOCKS_BYTES } from '../limits.ts';
+import { MAX_BLOCKS_BYTES, threadsProblem } from '../limits.ts';
 import { type Loaded, load } from '../model-calls.ts';
 import { openScratch } from '../scratch.ts';
 import { Batcher, type BatcherOptions } from './batcher.ts';
@@ -146,6 +146,13 @@ function tell({ print }: ServeOutput, event: Record<string, unknown>): void {
   print(`${JSON.stringify(event)}\n`);
 }
 
+function wholeThreads(text: string | undefined, fallback: number): number {
+  if (text === undefined) return fallback;
+  const problem = text === '' ? '--threads is a number' : threadsProblem(Number(text));
+  if (problem !== undefined) throw new FarfieldError('E_USAGE', problem);
+  return Number(text);
+}
+
 /** Throws where something is missing, unknown or out of range. */
 function resolveServe(args: readonly string[], threads: number): ResolvedServe {
   const { values } = parseArgs({ args: [...args], options: OPTIONS });
@@ -161,7 +168,7 @@ function resolveServe(args: readonly string[], threads: number): ResolvedServe {
     model: values.model,
     place: parsePlace(values.listen),
     variant: values.variant,
-    threads: whole('threads', threads, 1, 1024),
+    threads: wholeThreads(values.threads, threads),
     maxBatch: values['max-batch'] === undefined ? undefined : whole('max-batch', 1, 1, 1_000_000),
     maxDelayMs: whole('max-delay-us', 0, 0, 10_000_000) / 1000,
     maxQueue: whole('max-queue', 256, 1, 100_000),

@@ -187,6 +187,7 @@ async function gather(
     cancelled: () => false,
     progress: () => {},
   });
+  for (const read of [samples, truth]) read.mustBeSame();
   return { ...gathered, rowsDigest: rowsHash.digest('hex'), labelsDigest: labelsHash.digest('hex') };
 }
 

@@ -3,6 +3,7 @@ import { parseArgs } from 'node:util';
 import type { Clock } from '#base/clock.ts';
 import { FarfieldError } from '#kernel/errors.ts';
 import { EXIT, exitOf } from '../exits.ts';
+import { threadsProblem } from '../limits.ts';
 import { openScratch } from '../scratch.ts';
 import { calibrate } from './calibrate.ts';
 
@@ -87,6 +88,5 @@ function usageProblem(values: Values): string | undefined {
   const kind = values['label-kind'];
   if (kind !== undefined && kind !== 'truth' && kind !== 'fit')
     return '--label-kind is truth (where things are) or fit (what a fit said)';
-  const threads = Number(values.threads ?? 1);
-  return Number.isInteger(threads) && threads >= 1 ? undefined : '--threads is a whole number from 1 on';
+  return values.threads === undefined ? undefined : threadsProblem(Number(values.threads || Number.NaN));
 }

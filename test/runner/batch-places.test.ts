@@ -1,6 +1,7 @@
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import {
+  appendFileSync,
   closeSync,
   cpSync,
   existsSync,
@@ -231,6 +232,30 @@ t.test('a runner that stood still while another took its shard throws its own re
     readdirSync(out).filter((name) => name.startsWith('rows')),
     [],
   );
+});
+
+t.test('a file that a virtual data set names is looked at again after the rows of any shard', async (t) => {
+  const place = fresh();
+  mkdirSync(place);
+  for (const name of ['master.h5', 'part-0.h5', 'part-1.h5'])
+    cpSync(join(FIXTURES, '../hdf5', name), join(place, name));
+  const out = fresh();
+  const hdf5 = createHdf5Loader();
+  using stopping = new Stopping(systemClock, 0, () => {});
+  const shard = runShard(
+    {
+      ...{ model: BRAGG_FOLDER, variant: undefined, input: `${join(place, 'master.h5')}:/virtual`, labels: undefined },
+      ...{ out, shard: { kind: 'rows', from: 0, to: 20 }, uncertainty: { method: 'l2', level: 0.95, samples: 0 } },
+      ...{ seed: 0, threads: 1, linkRoots: [place], force: false },
+    },
+    {
+      ...{ clock: systemClock, scratchDir: folder, hdf5: () => hdf5.acquire(), stopping },
+      self: { host: 'here', pid: process.pid, nonce: nonce() },
+      tell: ({ event }) => void (event === 'started' && appendFileSync(join(place, 'part-1.h5'), 'x')),
+    },
+  );
+  await t.rejects(shard, { code: 'E_INPUT', message: /the file changed while it was read; the result is discarded/ });
+  t.strictSame(readdirSync(out), []);
 });
 
 t.test('what a killed runner left is removed when its shard is done', async (t) => {

@@ -252,6 +252,21 @@ t.test('bad input and bad places are told with the code that a job array can dec
   }
 });
 
+t.test(
+  'more threads than a machine can use are refused, and names in a stranger’s file do not reach the terminal raw',
+  async (t) => {
+    const many = await call('batch', job(fresh(), '--threads', '100000'));
+    t.match(many, { code: EXIT.usage, said: { error: { message: /whole number from 1 to \d+ here, 4 a core/ } } });
+    const [path = ''] = write('red.h5', '/\u001b[31mred', 'f4', [3], new Float32Array(3)).split(':/');
+    const told = await call('batch', ['--model', BRAGG_FOLDER, '--input', `${path}:/no`, '--out', fresh()], {
+      json: false,
+    });
+    t.equal(told.code, EXIT.input);
+    t.match(told.stderr, /red/);
+    t.notOk(told.stderr.includes('\u001b'));
+  },
+);
+
 t.test('the index of a job array is read as its scheduler counts', async (t) => {
   for (const [name, value] of [
     ['SLURM_ARRAY_TASK_ID', '1'],

@@ -85,6 +85,7 @@ function memorySource(values: Float32Array): RowSource {
     rowBytes: 484,
     chunkRows: 1,
     readRows: (from, count, target) => target.set(bytes.subarray(from * 484, (from + count) * 484)),
+    mustBeSame: () => {},
     [Symbol.dispose]: () => {},
   };
 }
