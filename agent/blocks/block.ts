@@ -143,7 +143,11 @@ export function nextBlock(
     if (wanted(options, demands, own, takes) === 0) continue;
     if (!full) return { group, users: [...users] };
     // It has nothing to do and was offered this: it is another group's, or too near its end.
-    const idle = blocks.find((block) => isIdle(options, block));
+    const serves = (block: Block): boolean =>
+      block.group.key === group.key &&
+      demands.some((each) => each.nodes !== undefined && gangPlaces(options, block, each, each.nodes, takes) > 0);
+    // A gang waits for the last of a block's pilots: those that came before have nothing to do, and it is no reason.
+    const idle = blocks.find((block) => isIdle(options, block) && !serves(block));
     if (idle !== undefined) return { giveWay: idle };
   }
   return !full && blocks.length < floor ? { group: groups.base, users: [] } : undefined;
@@ -157,31 +161,34 @@ function isIdle({ engine, pilots: links }: BlocksOptions, { state, pilots }: Blo
   );
 }
 
-/** Whether gangs of so many nodes wait that no block will have for them; one that ends serves the next. */
-function wantsGangs(
+/** How many gangs of so many nodes a block can begin now, or when its other pilots have come. */
+function gangPlaces(
   options: BlocksOptions,
-  demand: Demand,
+  block: Block,
+  { work, needMs }: Demand,
   nodes: number,
-  own: readonly Block[],
   takes: Takes,
-): boolean {
+): number {
+  const { id, state, group, pilots } = block;
+  if (COMING.has(state)) return Math.floor(group.shape.nodes / nodes);
+  if (state !== 'running') return 0;
   const { rows, isConnected } = options.pilots();
-  let places = 0;
-  for (const { id, state, group, pilots } of own) {
-    if (COMING.has(state)) places += Math.floor(group.shape.nodes / nodes);
-    const here = [...rows.values()].filter(({ no, block }) => block === id && isConnected(no));
-    const usable = here.filter((row) => takes(row, demand.work, demand.needMs));
-    // Its other nodes are about to come. One whose pilots all came, and died since, stays too small.
-    if (state === 'running' && here.length < nodes && pilots.size < group.shape.nodes) places += 1;
-    const free = usable.filter(({ no }) => options.engine.heldBy(no) === 0);
-    places += Math.floor(free.length / nodes);
-  }
-  return demand.waiting > places;
+  const free = [...rows.values()].filter(
+    (row) => row.block === id && isConnected(row.no) && options.engine.heldBy(row.no) === 0 && takes(row, work, needMs),
+  );
+  // One whose pilots all came, and died since, stays too small.
+  return Math.floor((free.length + Math.max(0, group.shape.nodes - pilots.size)) / nodes);
+}
+
+/** Whether more gangs of one kind wait than blocks can begin. */
+function wantsGangs(options: BlocksOptions, demand: Demand, own: readonly Block[], takes: Takes): boolean {
+  const { nodes } = demand;
+  if (nodes === undefined) return false;
+  return demand.waiting > own.reduce((sum, block) => sum + gangPlaces(options, block, demand, nodes, takes), 0);
 }
 
 function wanted(options: BlocksOptions, all: readonly Demand[], own: readonly Block[], takes: Takes): number {
-  if (all.some((demand) => demand.nodes !== undefined && wantsGangs(options, demand, demand.nodes, own, takes)))
-    return 1;
+  if (all.some((demand) => wantsGangs(options, demand, own, takes))) return 1;
   const { slots, perCall } = options;
   const demands = all.filter(({ nodes }) => nodes === undefined);
   const { rows, isConnected } = options.pilots();

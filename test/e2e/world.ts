@@ -35,6 +35,10 @@ export interface WorldOptions {
   readonly readable?: readonly string[];
   /** Runs the bundles of `npm run build` instead of the sources: what a site runs. */
   readonly built?: boolean;
+  /** `blocks:` of config.yaml, instead of pilots on this machine. */
+  readonly blocks?: string;
+  /** Nodes that the rule lends to one call. */
+  readonly nodes?: number;
   /** Rules before the one that matches. */
   readonly rulesBefore?: number;
 }
@@ -141,7 +145,7 @@ async function build(
   const config = [
     `models: ${JSON.stringify([MODEL_FOLDER, ...(options.models ?? [])])}`,
     `link: ${options.link ?? 'auto'}`,
-    `blocks: { slots: ${options.slots ?? 2}, maxBlocks: ${options.maxBlocks ?? 1} }`,
+    options.blocks ?? `blocks: { slots: ${options.slots ?? 2}, maxBlocks: ${options.maxBlocks ?? 1} }`,
     options.config ?? '',
   ];
   writeFileSync(join(endpointState, 'config.yaml'), `${config.join('\n')}\n`, { mode: 0o600 });
@@ -191,7 +195,7 @@ function writePolicy(path: string, endpoint: string, jwk: unknown, options: Worl
         functions: { publisher: 'lab', names: ['*'] },
         paths: { read: [MODEL_FOLDER, ...(options.readable ?? [])], write: [] },
         runtimes: ['process'],
-        resources: { nodes: 1, wallS: 3600, concurrent: 100_000 },
+        resources: { nodes: options.nodes ?? 1, wallS: 3600, concurrent: 100_000 },
       },
     ],
   };
