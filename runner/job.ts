@@ -48,9 +48,18 @@ export interface Phases {
   writeMs: number;
 }
 
-/** Rows of one block: about BLOCK_BYTES, whole chunks where there are chunks, and no more than fit MAX_BLOCKS_BYTES. */
-export function blockRows(rowBytes: number, chunkRows: number, rows: number): number {
+/**
+ * Rows of one block: about BLOCK_BYTES, and whole chunks where there are chunks. A large one is cut if its reader holds it: with
+ * chunks of 29 MB blocks as large took 441 MB of memory, and were heard of every 60,000 rows.
+ */
+export function blockRows({
+  rowBytes,
+  chunkRows,
+  rows,
+  held = false,
+}: Pick<RowSource, 'rowBytes' | 'chunkRows' | 'rows' | 'held'>): number {
   const wanted = Math.max(1, Math.floor(BLOCK_BYTES / rowBytes));
+  if (held && chunkRows > 2 * wanted) return Math.min(wanted, rows);
   const whole = Math.max(1, Math.round(wanted / chunkRows)) * chunkRows;
   return Math.min(whole, rows);
 }
@@ -109,7 +118,7 @@ class Job {
     this.#truth = truth === undefined ? undefined : new TruthWindow(truth);
     this.#started = clock.mono();
     this.#told = this.#started;
-    this.rows = blockRows(samples.rowBytes, samples.chunkRows, samples.rows);
+    this.rows = blockRows(samples);
     const layout: BlockLayout = { rows: this.rows, stored: samples.stored, ...plan };
     this.blocks = lanes.blocks(layout, blockCount(samples.rowBytes, this.rows));
   }
@@ -168,7 +177,7 @@ class TruthWindow {
   constructor(source: RowSource) {
     this.#source = source;
     this.#columns = elementsOf(source.shape.slice(1));
-    this.#stride = blockRows(source.rowBytes, source.chunkRows, source.rows);
+    this.#stride = blockRows(source);
   }
 
   rows(from: number, rows: number): Float64Array {

@@ -28,6 +28,8 @@ export interface RowSource extends Disposable {
   readonly rowBytes: number;
   /** Rows that are best read together. */
   readonly chunkRows: number;
+  /** That many rows may be read in parts at no cost: the reader holds a chunk while rows of it are wanted. */
+  readonly held?: boolean;
   /** Copies rows [from, from + count) into `target`. */
   readRows(from: number, count: number, target: Uint8Array): void;
   /** S2: whoever read rows asks afterwards, before anything is made of them. Throws E_INPUT. */

@@ -1,6 +1,7 @@
 /** Some rows of a source, as a source of their own; and what is known of rows by reading them. */
 import { createHash } from 'node:crypto';
 import { hashed } from '../hashed-rows.ts';
+import { blockRows } from '../job.ts';
 import type { RowSource } from '../sources.ts';
 
 /** Rows [from, from + rows). The whole source stays its owner's to close. */
@@ -14,12 +15,10 @@ export function windowOf(source: RowSource, from: number, rows: number): RowSour
   };
 }
 
-const BLOCK_BYTES = 4 * 1024 * 1024;
-
 /** Reads all rows for their digest alone. */
 export function digestRows(source: RowSource): string {
   const reader = hashed(source);
-  const step = Math.max(1, Math.floor(BLOCK_BYTES / source.rowBytes / source.chunkRows)) * source.chunkRows;
+  const step = blockRows(source);
   const block = new Uint8Array(Math.min(step, source.rows) * source.rowBytes);
   for (let from = 0; from < source.rows; from += step) {
     const count = Math.min(step, source.rows - from);

@@ -16,7 +16,15 @@ import type { Hdf5Library } from './library.ts';
 import type { StoredObject } from './object.ts';
 import { createPipeline } from './pipeline.ts';
 import { createPluginDecoder, type PluginDecoder } from './plugin.ts';
-import { chunkedRows, compactRows, contiguousRows, fillWith, type StoredRows, unwrittenRows } from './stored-rows.ts';
+import {
+  chunkedRows,
+  compactRows,
+  contiguousRows,
+  fillWith,
+  hasWholeRows,
+  type StoredRows,
+  unwrittenRows,
+} from './stored-rows.ts';
 import { readMappings, virtualRows } from './virtual.ts';
 
 /** A data set that is ready to be read. */
@@ -25,6 +33,7 @@ export interface StoredDataset extends Disposable {
   readonly shape: readonly number[];
   readonly element: ElementType;
   readonly chunkRows: number;
+  readonly held: boolean;
   readonly rows: StoredRows;
 }
 
@@ -59,8 +68,9 @@ export function openStored(object: StoredObject, place: StoredPlace): StoredData
   try {
     // What is no number is refused by its name, by the caller; its bytes do not matter.
     const rows = element.stored === undefined ? unwrittenRows(bytes, undefined) : rowsOf(object, shape, place, close);
-    const chunkRows = layout.kind === 'chunked' ? (layout.chunk[0] ?? 1) : 1;
-    return { where: bytes.where, shape, element, chunkRows, rows, [Symbol.dispose]: end };
+    const chunk = layout.kind === 'chunked' ? layout.chunk : undefined;
+    const held = chunk !== undefined && hasWholeRows(shape, chunk);
+    return { where: bytes.where, shape, element, chunkRows: chunk?.[0] ?? 1, held, rows, [Symbol.dispose]: end };
   } catch (reason) {
     end();
     throw reason;

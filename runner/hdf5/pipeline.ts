@@ -38,6 +38,7 @@ export function createPipeline(
 ): Pipeline {
   const most = 2 * chunkBytes + SLACK_BYTES;
   const unshuffled = new Uint8Array(filters.some(({ id }) => id === SHUFFLE) ? most : 0);
+  let inflated: Uint8Array = new Uint8Array(0);
   /** What goes into filter k: known while only size-keeping filters stand before it. */
   const sizeInto = (k: number, mask: number): number | undefined => {
     let size = chunkBytes;
@@ -55,7 +56,11 @@ export function createPipeline(
     if (filter.id === FLETCHER32) return withoutChecksum(stored);
     if (filter.id === NBIT) return nBit(stored, filter.values);
     if (filter.id === SCALEOFFSET) return scaleOffset(stored, filter.values);
-    if (filter.id === DEFLATE) return inflate(stored, size ?? most);
+    if (filter.id === DEFLATE) {
+      free(inflated);
+      inflated = inflate(stored, size ?? most);
+      return inflated;
+    }
     mustHaveHead(filter, stored, size);
     return decoder(filter.id).decode(stored, filter.values, size ?? most);
   };
@@ -80,6 +85,14 @@ export function createPipeline(
       return bytes;
     },
   };
+}
+
+/** Large enough that a few which the collector has not yet seen are what a node notices. */
+const LARGE_BYTES = 1024 * 1024;
+
+/** Gives the memory of what nobody reads any more back now: chunks of 29 MB were three at a time before the collector came. */
+function free({ buffer }: Uint8Array): void {
+  if (buffer instanceof ArrayBuffer && buffer.byteLength >= LARGE_BYTES) buffer.transfer(0);
 }
 
 /** zlib holds the Adler-32 of what comes out against the one in the stream. */

@@ -41,6 +41,8 @@ export interface DatasetInfo {
   readonly rowBytes: number;
   /** Rows of one chunk; 1 where the layout is contiguous. */
   readonly chunkRows: number;
+  /** Chunks hold whole rows, and one is held while rows of it are wanted. */
+  readonly held: boolean;
 }
 
 export interface OpenOptions {
@@ -252,7 +254,7 @@ export class Hdf5File implements Disposable {
 }
 
 /** Shape and type as delivered. */
-function checkedInfo(path: string, { where, shape, element, chunkRows }: StoredDataset): DatasetInfo {
+function checkedInfo(path: string, { where, shape, element, chunkRows, held }: StoredDataset): DatasetInfo {
   const { stored } = element;
   if (stored === undefined) {
     throw new FarfieldError(
@@ -267,7 +269,7 @@ function checkedInfo(path: string, { where, shape, element, chunkRows }: StoredD
       `${where}: one row has ${rowBytes} bytes; at most ${MAX_ROW_BYTES} are read`,
     );
   }
-  return { path, shape, stored, inFile: element.name, rows: shape[0] ?? 0, rowBytes, chunkRows };
+  return { path, shape, stored, inFile: element.name, rows: shape[0] ?? 0, rowBytes, chunkRows, held };
 }
 
 /** Rows of one data set, converted. */

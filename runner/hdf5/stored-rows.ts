@@ -6,7 +6,7 @@
  *     or for a chunk that cannot be decoded.
  *  T2 What was never written has the declared fill value, as HDF5 defines it; where the writer declared that there is none, it is an
  *     error.
- *  T3 Memory is two chunks, whatever the number of rows.
+ *  T3 Memory is three chunks (as stored, as decoded, and the one of which rows are still wanted), whatever the number of rows.
  */
 import { FarfieldError } from '#kernel/errors.ts';
 import type { StoredBytes } from './bytes.ts';
@@ -54,6 +54,10 @@ export interface ChunkParts {
   readonly fill: Uint8Array | undefined;
 }
 
+/** Copying rows out of such a chunk is one move. */
+export const hasWholeRows = (shape: readonly number[], chunk: readonly number[]): boolean =>
+  shape.every((n, axis) => axis === 0 || n === chunk[axis]);
+
 /** Rows out of chunks. */
 export function chunkedRows(parts: ChunkParts): StoredRows {
   const { table, shape, elementBytes } = parts;
@@ -61,8 +65,7 @@ export function chunkedRows(parts: ChunkParts): StoredRows {
   const reader = new ChunkReader(parts);
   const across = table.grid.slice(1);
   const columns = across.reduce((product, n) => product * n, 1);
-  /** A chunk holds whole rows, so that copying it is one move. */
-  const whole = shape.every((n, axis) => axis === 0 || n === table.chunk[axis]);
+  const whole = hasWholeRows(shape, table.chunk);
   const chunkRows = table.chunk[0] ?? 1;
   return {
     read(from, count, target) {
@@ -130,8 +133,9 @@ function scatter(
 class ChunkReader {
   readonly #parts: ChunkParts;
   #stored = new Uint8Array(0);
-  /** A chunk of which rows are still wanted: the next block begins inside it. */
+  /** A chunk of which rows are still wanted: the next block begins inside it. Its memory serves the next one too. */
   #held: { readonly cell: number; readonly bytes: Uint8Array } | undefined;
+  #kept = new Uint8Array(0);
 
   constructor(parts: ChunkParts) {
     this.#parts = parts;
@@ -154,7 +158,9 @@ class ChunkReader {
         target.set(chunk.subarray(at, at + target.length));
         return;
       }
-      this.#held = { cell, bytes: chunk.slice() };
+      if (this.#kept.length < chunk.length) this.#kept = new Uint8Array(chunk.length);
+      this.#kept.set(chunk);
+      this.#held = { cell, bytes: this.#kept };
     }
     target.set(this.#held.bytes.subarray(at, at + target.length));
     if (done) this.#held = undefined;

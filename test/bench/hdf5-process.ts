@@ -71,7 +71,7 @@ async function read(path: string, hash: Hash | undefined): Promise<number> {
     { rowShape: [11, 11], stored: undefined, dataset: undefined },
     { hdf5: () => loader.acquire(), scratchDir: tmpdir() },
   );
-  const rows = blockRows(source.rowBytes, source.chunkRows, source.rows);
+  const rows = blockRows(source);
   const block = new Uint8Array(new SharedArrayBuffer(rows * source.rowBytes));
   for (let row = 0; row < source.rows; row += rows) {
     const count = Math.min(rows, source.rows - row);

@@ -345,8 +345,11 @@ t.test('progress is told at most four times a second, and the last block needs n
 });
 
 t.test('blocks are whole chunks of about the wished size', async (t) => {
-  t.equal(blockRows(484, 512, 13_799), 1024);
-  t.equal(blockRows(484, 1, 13_799), Math.floor(BLOCK_BYTES / 484));
-  t.equal(blockRows(484, 50_000, 1_000_000), 50_000, 'a chunk is not cut');
-  t.equal(blockRows(484, 512, 100), 100);
+  const of = (chunkRows: number, rows: number, held = false) => blockRows({ rowBytes: 484, chunkRows, rows, held });
+  const wished = Math.floor(BLOCK_BYTES / 484);
+  t.equal(of(512, 13_799), 1024);
+  t.equal(of(1, 13_799), wished);
+  t.equal(of(50_000, 1_000_000), 50_000, 'a chunk that would be decoded again for each part of it is not cut');
+  t.equal(of(50_000, 1_000_000, true), wished, 'one that its reader holds is');
+  t.equal(of(512, 100), 100);
 });
