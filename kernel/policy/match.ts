@@ -90,8 +90,8 @@ function missOf(rule: ResolvedRule, subject: MatchSubject, policy: ResolvedPolic
       return { part: 'functions', why: `grant ${grant.id} does not cover ${claims.name}` };
   } else if (!rule.pins.has(subject.pin))
     return { part: 'who', why: `it is for ${[...rule.pins].join(', ') || 'granted keys'}, not for ${subject.pin}` };
-  if (rule.kinds !== undefined && !rule.kinds.has(claims.kind))
-    return { part: 'kinds', why: `it does not take kind ${claims.kind}` };
+  if (!rule.kinds.has(claims.kind))
+    return { part: 'kinds', why: `it takes ${[...rule.kinds].join(', ')}, not kind ${claims.kind}` };
   return (
     functionMiss(rule, subject, policy) ?? modelMiss(rule.models, subject.manifest, policy) ?? argMiss(rule, subject)
   );

@@ -83,7 +83,7 @@ export type ModelTest =
 export interface ResolvedRule {
   readonly name: string;
   readonly pins: ReadonlySet<string>;
-  readonly kinds: ReadonlySet<ManifestClaims['kind']> | undefined;
+  readonly kinds: ReadonlySet<ManifestClaims['kind']>;
   readonly functions: FunctionTest;
   readonly images: ReadonlySet<string> | undefined;
   readonly models: ModelTest;
@@ -276,7 +276,7 @@ function resolveRule(rule: RawRule, place: string, authorities: Authorities): Re
   return {
     name: rule.name,
     pins: new Set(pins),
-    kinds: rule.kinds === undefined ? undefined : new Set(rule.kinds),
+    kinds: new Set(rule.kinds ?? ['model']),
     functions: resolveFunctions(rule, `${place}.functions`, authorities),
     images: rule.images === undefined ? undefined : new Set(rule.images),
     models: resolveModels(rule, `${place}.models`, authorities),

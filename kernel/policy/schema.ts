@@ -125,12 +125,17 @@ const RunAs = T.Object(
   closed,
 );
 
-/** One rule. What it leaves out is not asked, except paths, runtimes and resources, where it allows least. */
+/** One rule. What it leaves out is not asked, except kinds, paths, runtimes and resources, where it allows least. */
 export const Rule = T.Object(
   {
     name: T.String({ minLength: 1, maxLength: 256 }),
     who: Who,
-    kinds: T.Optional(T.Array(T.Enum(['model', 'python', 'shell', 'mpi']), { minItems: 1 })),
+    kinds: T.Optional(
+      T.Array(T.Enum(['model', 'python', 'shell', 'mpi']), {
+        minItems: 1,
+        description: 'left out: models alone; the others run a program that the publisher names',
+      }),
+    ),
     functions: Functions,
     images: T.Optional(T.Array(Digest, { ...list, description: 'left out: whatever the manifest pins' })),
     models: T.Optional(Models),

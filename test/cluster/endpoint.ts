@@ -147,7 +147,8 @@ function configOf({ site, user, ...more }: EndpointOptions, blocks = {}, batch =
   };
 }
 
-function policyOf(endpoint: string, { user }: EndpointOptions, { publisher, runtime }: EndpointPlace): unknown {
+function policyOf(endpoint: string, { user, batch }: EndpointOptions, { publisher, runtime }: EndpointPlace): unknown {
+  const nodes = Number(batch?.nodes ?? 1);
   return {
     endpoint,
     authorities: { pinned: [], publishers: [{ name: 'lab', jwks: [publisher] }] },
@@ -155,10 +156,11 @@ function policyOf(endpoint: string, { user }: EndpointOptions, { publisher, runt
       {
         name: 'the lab’s functions',
         who: { pin: 'sci' },
+        ...(nodes > 1 ? { kinds: ['model', 'mpi'] } : {}),
         functions: { publisher: 'lab', names: ['*'] },
         paths: { read: [MODEL_FOLDER, `/home/${user}/data`], write: [] },
         runtimes: [runtime],
-        resources: { nodes: 1, wallS: 3600, concurrent: 10_000 },
+        resources: { nodes, wallS: 3600, concurrent: 10_000 },
       },
     ],
   };

@@ -30,7 +30,7 @@ interface Part {
 const PARTS: readonly Part[] = [
   {
     name: 'slurm',
-    programs: ['slurm/main-path.ts', 'slurm/admin.ts', 'slurm/faults.ts', 'slurm/queue.ts'],
+    programs: ['slurm/main-path.ts', 'slurm/admin.ts', 'slurm/faults.ts', 'slurm/queue.ts', 'slurm/gangs.ts'],
     quick: ['slurm/main-path.ts'],
   },
   {

@@ -37,6 +37,8 @@ export interface World extends AsyncDisposable {
   addEndpoint(options: EndpointOptions): Promise<Endpoint>;
   /** Signs a function of a built-in adapter; its manifest. */
   sign(name: string, adapter: 'noop' | 'fake', entry?: Record<string, unknown>): Promise<string>;
+  /** Signs a program of as many nodes, by its argv. */
+  signProgram(name: string, nodes: number, program: readonly [string, ...string[]]): Promise<string>;
   bragg(): Promise<string>;
   submit(endpoint: Endpoint, manifest: string, more?: CallOptions): Promise<Call>;
   /** A verb of the scientist. */
@@ -47,6 +49,7 @@ export interface CallOptions {
   readonly args?: readonly unknown[];
   readonly maxStarts?: number;
   readonly wallS?: number;
+  readonly nodes?: number;
 }
 
 export interface WorldOptions {
@@ -114,6 +117,19 @@ export async function openWorld(cluster: Cluster, options: WorldOptions = {}): P
         models: [],
         variants: [variant('built-in')],
       }),
+    signProgram: (name, nodes, [program, ...args]) =>
+      sign(name, {
+        v: 1,
+        name,
+        version: '1.0.0',
+        kind: 'mpi',
+        adapter: 'program',
+        entry: { program, args },
+        args: [{ name: 'x', types: ['json'] }],
+        models: [],
+        variants: [variant('host')],
+        needs: { nodes, ranksPerNode: 2 },
+      }),
     async bragg() {
       const out = join(folder, 'model.manifest');
       await mine('function', 'sign', MODEL_FOLDER, '--out', out);
@@ -150,7 +166,7 @@ async function submit(client: Client, endpoint: Endpoint, manifest: string, more
     delegation: client.delegation,
     fn: { name: claims.name, version: claims.version, manifest: digest },
     models: claims.models,
-    resources: { nodes: 1, cpusPerNode: 2, gpusPerNode: 0, memMiBPerNode: 1024, wallS },
+    resources: { nodes: more.nodes ?? 1, cpusPerNode: 2, gpusPerNode: 0, memMiBPerNode: 1024, wallS },
     run: {
       maxFailures: 3,
       maxStarts: more.maxStarts ?? 8,

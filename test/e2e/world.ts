@@ -192,6 +192,7 @@ function writePolicy(path: string, endpoint: string, jwk: unknown, options: Worl
       {
         name: 'alice runs the lab’s functions',
         who: { pin: 'alice' },
+        ...(options.nodes === undefined ? {} : { kinds: ['model', 'mpi'] }),
         functions: { publisher: 'lab', names: ['*'] },
         paths: { read: [MODEL_FOLDER, ...(options.readable ?? [])], write: [] },
         runtimes: ['process'],

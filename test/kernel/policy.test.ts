@@ -1,3 +1,4 @@
+import { readFileSync } from 'node:fs';
 import fc from 'fast-check';
 import t from 'tap';
 import { utf8 } from '#kernel/bytes.ts';
@@ -196,6 +197,11 @@ t.test('every part of a rule decides on its own', async (t) => {
   const misses: [string, Record<string, unknown>, MatchSubject][] = [
     ['who', {}, subject({ pin: 'bob' })],
     ['kinds', { kinds: ['python', 'shell'] }, subject()],
+    [
+      'kinds',
+      { kinds: undefined },
+      subject({ manifest: { ...subject().manifest, claims: { ...subject().manifest.claims, kind: 'mpi' } } }),
+    ],
     ['functions', { functions: { publisher: 'hedm', names: ['images/*'] } }, subject()],
     ['functions', { functions: { publisher: 'hedm', minVersion: '1.3' } }, subject()],
     ['functions', { functions: { digests: [digestOf('other')] } }, subject()],
@@ -382,6 +388,8 @@ t.test('policy test prints the rule chosen, or the first refusal and why each ru
 
 t.test('the JSON Schema is plain data and closed', async (t) => {
   const schema = policyJsonSchema();
+  const committed = JSON.parse(readFileSync('config/policy.schema.json', 'utf8')) as unknown;
+  t.strictSame(committed, JSON.parse(JSON.stringify(schema)), 'run: farfield endpoint policy schema');
   t.same(schema, JSON.parse(JSON.stringify(schema)));
   t.match(schema, { $schema: /2020-12/, type: 'object', additionalProperties: false, required: ['rules'] });
 });
