@@ -389,7 +389,7 @@ t.test('policy test prints the rule chosen, or the first refusal and why each ru
 t.test('the JSON Schema is plain data and closed', async (t) => {
   const schema = policyJsonSchema();
   const committed = JSON.parse(readFileSync('config/policy.schema.json', 'utf8')) as unknown;
-  t.strictSame(committed, JSON.parse(JSON.stringify(schema)), 'run: farfield endpoint policy schema');
+  t.strictSame(committed, JSON.parse(JSON.stringify(schema)), 'run: farfield policy schema');
   t.same(schema, JSON.parse(JSON.stringify(schema)));
   t.match(schema, { $schema: /2020-12/, type: 'object', additionalProperties: false, required: ['rules'] });
 });
